@@ -1,0 +1,68 @@
+"""The calls that are under way.
+
+A call is opened when the gate first sees its headers and ends exactly once: with the answer, with an error of
+either side, with the end of its WebSocket, or with the proxy.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mitmproxy import http
+from uuid_utils import uuid7
+
+from addons.capture import Capture
+from store.models import Grant
+from store.secret import Secret
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a client, from its request's headers on."""
+
+    flow: http.HTTPFlow
+    method: str
+    host: str
+    url: str
+    """As the client sent it: path and query."""
+    headers: list[tuple[str, str]]
+    """Request headers, without credentials."""
+    client_address: str | None
+    endpoint: str
+    started_at: datetime
+    started: float
+    """Monotonic seconds."""
+    id: str = field(default_factory=lambda: str(uuid7()))
+    grant: Grant | None = None
+    secrets: list[Secret] = field(default_factory=list)
+    """What must never be written: the client's credential and the project's key."""
+    refused: str | None = None
+    """Code of the refusal."""
+    request_capture: Capture | None = None
+    response_capture: Capture | None = None
+    headers_at: float | None = None
+    """When the answer's headers came, in monotonic seconds."""
+
+
+open_calls: dict[str, Call] = {}
+"""By flow id. Module state, so that a reload of the script does not forget calls that are under way."""
+
+
+def open_call(flow: http.HTTPFlow, endpoint: str) -> Call:
+    """Start a call. The flow's headers are read later, once they hold no credential."""
+    peer = flow.client_conn.peername
+    call = Call(
+        flow=flow,
+        method=flow.request.method,
+        host=flow.request.host,
+        url=flow.request.path,
+        headers=[],
+        client_address=peer[0] if peer else None,
+        endpoint=endpoint,
+        started_at=datetime.now(UTC),
+        started=time.monotonic(),
+    )
+    open_calls[flow.id] = call
+    return call

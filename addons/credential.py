@@ -1,0 +1,60 @@
+"""The client's own credential: where it may stand, and its removal from the request."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from store.secret import Secret
+
+SUBPROTOCOL = "openai-insecure-api-key."
+"""Browsers cannot set headers on a WebSocket; OpenAI reads the key from a subprotocol of this form."""
+
+# Headers that carry a credential, or steer whose account is billed, and so never go upstream.
+REMOVED = (
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "openai-organization",
+    "openai-project",
+    "proxy-authorization",
+    "cookie",
+)
+REMOVED_SUBPROTOCOLS = (SUBPROTOCOL, "openai-organization.", "openai-project.")
+REMOVED_QUERY = ("api-key", "api_key", "key", "access_token")
+
+
+def presented(request: http.Request) -> Secret | None:
+    """The token that the client sent, or None.
+
+    In this order: ``Authorization: Bearer``, ``api-key`` (Azure), the WebSocket subprotocol.
+    A second, different credential beside the first is ignored, and removed with it.
+    """
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return Secret(value.strip())
+    if key := request.headers.get("api-key", "").strip():
+        return Secret(key)
+    for protocol in _subprotocols(request):
+        if protocol.startswith(SUBPROTOCOL):
+            return Secret(protocol.removeprefix(SUBPROTOCOL))
+    return None
+
+
+def remove(request: http.Request, shown_as: str) -> None:
+    """Take every credential of the client out of `request`; `shown_as` stands in its place for who looks at it."""
+    for name in REMOVED:
+        request.headers.pop(name, None)
+    request.headers["authorization"] = f"Bearer {shown_as}"
+    if protocols := _subprotocols(request):
+        kept = [p for p in protocols if not p.startswith(REMOVED_SUBPROTOCOLS)]
+        request.headers.pop("sec-websocket-protocol")
+        if kept:
+            request.headers["sec-websocket-protocol"] = ", ".join(kept)
+    if any(name in request.query for name in REMOVED_QUERY):
+        for name in REMOVED_QUERY:
+            request.query.pop(name, None)
+
+
+def _subprotocols(request: http.Request) -> list[str]:
+    value = ",".join(request.headers.get_all("sec-websocket-protocol"))
+    return [protocol.strip() for protocol in value.split(",") if protocol.strip()]

@@ -1,0 +1,218 @@
+"""A finished call becomes its event (schema 1, see docs/event.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from addons.exchange import Exchange
+from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
+from addons.openai import Request, Response, Summary, first_content, summarize
+from addons.openai.pricing import price
+from addons.openai.tokens import count
+
+SCHEMA = 1
+TYPE = "llm_proxy_usage"
+COUNTED_ENDPOINTS = ("chat", "completions", "responses", "embeddings")
+USER_METADATA = ("user_id", "app_user_id")
+
+Event = dict[str, Any]
+
+
+def build_event(exchange: Exchange, *, capture: str) -> Event:
+    """The event of `exchange`. `capture` says which bodies it keeps: all, request, response or none."""
+    request, response = _messages(exchange)
+    summary = summarize(request, response)
+    event = minimal_event(exchange)
+    if exchange.outcome == "ok" and (summary.error or (exchange.status or 0) >= 400):
+        event["outcome"] = "http_error"
+    if summary.error and exchange.outcome != "refused":
+        event["error"] = {
+            "type": summary.error.type,
+            "code": summary.error.code,
+            "message": summary.error.message,
+        }
+    event.update(
+        time_to_first_token_ms=_first_token(exchange, response),
+        upstream_request_id=None
+        if exchange.outcome == "refused"
+        else exchange.response_header("x-request-id"),
+        endpoint=summary.endpoint,
+        stream=summary.stream,
+        api_version=summary.api_version,
+        user=_user(exchange, summary),
+        model=summary.model,
+        model_requested=summary.model_requested,
+        service_tier=summary.service_tier,
+        finish_reasons=list(summary.finish_reasons),
+        response_id=summary.response_id,
+        previous_response_id=summary.previous_response_id,
+        conversation_id=summary.conversation_id,
+        rate_limit=rate_limit(exchange.response_headers),
+    )
+    _add_usage(event, exchange, summary)
+    _add_content(event, exchange, summary, capture)
+    return scrub(event, exchange)
+
+
+def minimal_event(exchange: Exchange) -> Event:
+    """What is known without looking into the bodies."""
+    error = None
+    if exchange.error_code or exchange.error_message:
+        error = {"type": exchange.outcome, "code": exchange.error_code, "message": exchange.error_message}
+    return {
+        "schema": SCHEMA,
+        "type": TYPE,
+        "event_id": exchange.id,
+        "timestamp": _rfc3339(exchange.started_at),
+        "duration_ms": _ms(exchange.ended - exchange.started),
+        "time_to_first_byte_ms": _since(exchange, exchange.first_byte_at),
+        "outcome": exchange.outcome,
+        "status": exchange.status,
+        "error": error,
+        "request_id": exchange.id,
+        "method": exchange.method,
+        "host": exchange.host,
+        "path": exchange.url.partition("?")[0],
+        "endpoint": exchange.endpoint,
+        "client": client_info(exchange.client_address, exchange.request_headers),
+        **_attribution(exchange),
+        "usage": None,
+        "cost": None,
+    }
+
+
+def _attribution(exchange: Exchange) -> Event:
+    grant = exchange.grant
+    return {
+        "project_id": grant.project.id if grant else None,
+        "project_name": grant.project.name if grant else None,
+        "token_id": grant.token.id if grant else None,
+        "token_metadata": dict(grant.token.metadata) if grant else {},
+    }
+
+
+def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
+    body = exchange.request_body
+    request = Request(
+        exchange.method,
+        exchange.url,
+        exchange.request_headers,
+        body.data,
+        skipped=body.skipped,
+        tail=body.tail,
+    )
+    if exchange.status is None or exchange.response_body is None:
+        return request, None
+    body = exchange.response_body
+    headers = exchange.response_headers
+    if body.decoded:
+        headers = [(name, value) for name, value in headers if name.lower() != "content-encoding"]
+    response = Response(
+        exchange.status,
+        headers,
+        body.data,
+        complete=exchange.outcome == "ok",
+        skipped=body.skipped,
+        tail=body.tail,
+    )
+    return request, response
+
+
+def _first_token(exchange: Exchange, response: Response | None) -> int | None:
+    body = exchange.response_body
+    if response is None or body is None or not body.chunks:
+        return None
+    index = first_content(response, body.chunks)
+    return None if index is None else _since(exchange, body.times[index])
+
+
+def _user(exchange: Exchange, summary: Summary) -> Event | None:
+    """Who made the call: what the token says goes before what the request claims."""
+    metadata: Mapping[str, str] = exchange.grant.token.metadata if exchange.grant else {}
+    for name in USER_METADATA:
+        if metadata.get(name):
+            return {"id": metadata[name], "source": f"token_metadata.{name}"}
+    for source, claim in (
+        ("safety_identifier", summary.safety_identifier),
+        ("user", summary.user),
+        ("metadata.user_id", (summary.metadata or {}).get("user_id")),
+    ):
+        if claim:
+            return {"id": claim, "source": source}
+    return None
+
+
+def _add_usage(event: Event, exchange: Exchange, summary: Summary) -> None:
+    """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
+    usage: Event | None = summary.usage.as_dict() if summary.usage else None
+    if usage is None and summary.endpoint in COUNTED_ENDPOINTS and _may_have_been_billed(event, exchange):
+        counted = count(summary.endpoint, summary.model, summary.request, summary.output)
+        if counted.input_tokens is not None or counted.output_tokens is not None:
+            usage = counted.as_dict()
+    event["usage"] = usage
+    if usage is None:
+        event["usage_missing"] = summary.usage_missing
+        return
+    cost = price(
+        summary.model,
+        usage,
+        at=exchange.started_at,
+        service_tier=summary.service_tier,
+        host=exchange.host,
+    )
+    event["cost"] = cost.as_dict()
+
+
+def _may_have_been_billed(event: Event, exchange: Exchange) -> bool:
+    """Whether upstream did work for this call: it answered, without an error of its own."""
+    return event["outcome"] != "refused" and exchange.status is not None and exchange.status < 400
+
+
+def _add_content(event: Event, exchange: Exchange, summary: Summary, capture: str) -> None:
+    truncated = list(summary.truncated)
+    if capture in ("all", "request"):
+        event["request"] = {
+            "headers": {
+                name.lower(): value
+                for name, value in exchange.request_headers
+                if name.lower() in RECORDED_REQUEST_HEADERS
+            },
+            "body": summary.request,
+        }
+    if capture in ("all", "response"):
+        event["response"] = {"body": summary.output}
+    dropped = {}
+    if exchange.request_body.skipped:
+        dropped["request_bytes"] = exchange.request_body.skipped
+    if exchange.response_body and exchange.response_body.skipped:
+        dropped["response_bytes"] = exchange.response_body.skipped
+    event["truncated"] = truncated
+    event["dropped"] = dropped
+
+
+def scrub(event: Event, exchange: Exchange) -> Event:
+    """Take every credential of this call out of its event, wherever it may have got in."""
+    text = json.dumps(event, ensure_ascii=False)
+    secrets = {secret.reveal() for secret in exchange.secrets}
+    found = [json.dumps(secret, ensure_ascii=False)[1:-1] for secret in secrets if len(secret) >= 8]
+    if not any(secret in text for secret in found):
+        return event
+    for secret in found:
+        text = text.replace(secret, "[redacted]")
+    scrubbed: Event = json.loads(text)
+    return scrubbed
+
+
+def _since(exchange: Exchange, moment: float | None) -> int | None:
+    return None if moment is None else _ms(moment - exchange.started)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,46 @@
+"""One finished call as the worker gets it: plain data, no flow, nothing that lives on the event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from addons.capture import Body
+from store.models import Grant
+from store.secret import Secret
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Everything that is known of a call once it is over."""
+
+    id: str
+    method: str
+    host: str
+    url: str
+    endpoint: str
+    started_at: datetime
+    started: float
+    """Monotonic seconds; the time stamps of the bodies' chunks are on the same clock."""
+    ended: float
+    outcome: str
+    """ok, refused, client_aborted, upstream_aborted, timeout or shutdown; the answer may still turn ok into http_error."""
+    request_headers: Headers
+    request_body: Body
+    status: int | None = None
+    response_headers: Headers = field(default_factory=list)
+    response_body: Body | None = None
+    first_byte_at: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    client_address: str | None = None
+    grant: Grant | None = None
+    secrets: list[Secret] = field(default_factory=list)
+
+    def response_header(self, name: str) -> str | None:
+        return next((value for key, value in self.response_headers if key.lower() == name), None)
+
+    def request_header(self, name: str) -> str | None:
+        return next((value for key, value in self.request_headers if key.lower() == name), None)

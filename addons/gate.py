@@ -1,0 +1,196 @@
+"""The gate: no request reaches OpenAI without a valid token, and no token sees the real key.
+
+Everything is decided in ``requestheaders``, before upstream is dialled. The order of reasons is that of
+:func:`store.lookup.check`, then the quota, then the endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from weakref import WeakSet
+
+from mitmproxy import connection, ctx, http, tcp, tls
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from addons import credential, marks, options, refusal, wire
+from addons.calls import Call, open_call
+from addons.capture import Capture
+from addons.destination import is_loopback, is_public
+from addons.fail_closed import fail_closed, refuse
+from addons.openai.endpoints import Endpoint, resolve
+from addons.refusal import Refusal
+from addons.runtime import Runtime, Services
+from store.errors import StoreUnavailable
+from store.lookup import Reason, check
+from store.models import Grant
+
+
+class Gate:
+    """Clears, refuses or ignores every flow; nothing passes unmarked (see :mod:`addons.seal`)."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.raw_clients: WeakSet[connection.Client] = WeakSet()
+
+    @fail_closed
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        if flow.response:
+            return None
+        host, port = flow.request.host, flow.request.port
+        destinations = self.runtime.settings.destinations
+        if destinations.is_openai(host):
+            if port != 443:
+                return refuse(
+                    flow, refusal.destination_refused(f"port {port} of {host} is not allowed, only 443")
+                )
+        elif why := self.refuses_other(host):
+            return refuse(flow, refusal.destination_refused(why))
+        flow.metadata[marks.CLEARED] = True
+        return None
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        """Intercept TLS where either the address or the server name is OpenAI's; leave all else untouched."""
+        destinations = self.runtime.settings.destinations
+        server = data.context.server.address
+        reverse = data.context.client.proxy_mode.type_name == "reverse"
+        named = destinations.is_openai(data.client_hello.sni) or destinations.is_openai(server and server[0])
+        data.ignore_connection = not (named or reverse)
+
+    @fail_closed
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if not flow.live or flow.response or flow.error:
+            return None
+        if not self.runtime.settings.destinations.concerns(flow):
+            if why := self.refuses_other(flow.request.host):
+                return refuse(flow, refusal.destination_refused(why))
+            flow.metadata[marks.CLEARED] = True
+            return None
+        upgrade = flow.request.headers.get("upgrade", "").lower() if "upgrade" in flow.request.headers else ""
+        endpoint = resolve(flow.request.method, flow.request.path.partition("?")[0], upgrade=bool(upgrade))
+        call = open_call(flow, endpoint.name)
+        flow.metadata[marks.CALL] = call.id
+        why_not = await self.judge(flow, call, endpoint)
+        if why_not is not None:
+            call.refused = why_not.code
+            return refuse(flow, why_not)
+        return None
+
+    async def judge(self, flow: http.HTTPFlow, call: Call, endpoint: Endpoint) -> Refusal | None:
+        """Clear `flow` for its upstream, or say why not. In every case the client's credential leaves the flow."""
+        presented = credential.presented(flow.request)
+        shown_as = "refused"
+        try:
+            if presented:
+                call.secrets.append(presented)
+            services = self.runtime.services
+            if services is None:
+                return refusal.SEALED
+            if options.unsafe(ctx.options):
+                return refusal.UNSAFE_OPTIONS
+            if not services.worker.healthy:
+                return refusal.SPOOL_UNAVAILABLE
+            if presented is None:
+                return refusal.BY_REASON[Reason.MISSING]
+            try:
+                grant = services.lookup.find(presented.reveal())
+                if grant is None:
+                    return refusal.BY_REASON[Reason.UNKNOWN]
+                call.grant = grant
+                shown_as = grant.token.id
+                return await self.judge_grant(flow, call, endpoint, grant, services)
+            except StoreUnavailable:
+                return refusal.STORE_UNAVAILABLE
+        finally:
+            credential.remove(flow.request, shown_as)
+            call.headers = list(flow.request.headers.items(multi=True))
+
+    async def judge_grant(
+        self, flow: http.HTTPFlow, call: Call, endpoint: Endpoint, grant: Grant, services: Services
+    ) -> Refusal | None:
+        if reason := check(grant, datetime.now(UTC)):
+            return refusal.BY_REASON[reason]
+        allowed = not {endpoint.name, endpoint.risk}.isdisjoint(self.runtime.settings.endpoints)
+        try:
+            upstream = self.runtime.settings.destinations.resolve(flow)
+        except ValueError as error:
+            return refusal.destination_refused(str(error))
+        if grant.token.max_requests is not None:
+            claim = services.quota.claim(grant.token.id, consume=allowed)
+            if not await asyncio.wrap_future(claim):
+                return refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
+        if not allowed:
+            return refusal.endpoint_refused(endpoint.name)
+        call.secrets.append(grant.project.api_key)
+        request = flow.request
+        request.scheme, request.host, request.port = upstream.scheme, upstream.host, upstream.port
+        request.host_header = upstream.authority
+        request.path = upstream.target(request.path)
+        wire.inject(request, grant.project.api_key, upstream)
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            # Uploads are passed on as they come; other bodies are read whole before upstream is dialled.
+            call.request_capture = Capture("", self.runtime.settings.capture_limit)
+            request.stream = call.request_capture.tap
+        flow.metadata[marks.CLEARED] = True
+        return None
+
+    def refuses_other(self, host: str) -> str | None:
+        """Why a host that is not OpenAI's may not be reached, or None. Names are looked up in server_connect."""
+        if self.runtime.settings.other_hosts == "refuse":
+            return f"{host} is not an OpenAI host, and others are refused (option llm_other_hosts)"
+        if is_loopback(host) or not _may_be_public(host):
+            return f"{host} is not a public address"
+        return None
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Before any upstream connection: no private addresses, whatever name leads to them."""
+        address = data.server.address
+        if address is None or data.server.via:
+            return
+        host, port = address[:2]
+        try:
+            if data.client in self.raw_clients:
+                data.server.error = "raw bytes towards an OpenAI host are refused"
+            elif not self.may_dial(data.client, host, port) and (found := await _look_up(host, port)):
+                public = [ip for ip in found if is_public(ip)]
+                if len(public) < len(found):
+                    data.server.error = f"{host} leads to an address that is not public"
+                else:
+                    # Dial what was checked: a second look-up may give another answer.
+                    data.server.address = (public[0], port)
+        except Exception as error:
+            data.server.error = f"llmproxy could not check {host}: {error}"
+
+    def may_dial(self, client: connection.Client, host: str, port: int) -> bool:
+        reverse = client.proxy_mode.type_name == "reverse"
+        return reverse or self.runtime.settings.destinations.may_dial(host, port)
+
+    def tcp_start(self, flow: tcp.TCPFlow) -> None:
+        """Bytes that are not HTTP, towards an OpenAI host: there is nothing to gate, so nothing passes."""
+        address = flow.server_conn.address
+        destinations = self.runtime.settings.destinations
+        if destinations.is_openai(address and address[0]) or destinations.is_openai(flow.client_conn.sni):
+            self.raw_clients.add(flow.client_conn)
+
+    def tcp_message(self, flow: tcp.TCPFlow) -> None:
+        if flow.client_conn in self.raw_clients:
+            flow.messages[-1].content = b""
+
+
+def _may_be_public(host: str) -> bool:
+    try:
+        return is_public(host.strip("[]"))
+    except ValueError:
+        return True  # a name
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """The addresses of `host`, IPv4 first; none where the look-up fails, which dialling will tell in its own words."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [
+        str(sockaddr[0]) for *_, sockaddr in sorted(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    ]

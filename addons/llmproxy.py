@@ -1,0 +1,21 @@
+"""The script for ``mitmdump -s addons/llmproxy.py`` (or mitmweb).
+
+mitmproxy loads a script under a private module name and reloads it when its time stamp changes,
+so this file holds nothing but the list of addons; everything else is imported and keeps its state.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = str(HERE.parent)
+
+# mitmproxy leaves the script's own folder on the path, where `openai/` would shadow the SDK of other scripts.
+sys.path[:] = [ROOT, *(entry for entry in sys.path if entry != ROOT and Path(entry).resolve() != HERE)]
+
+from addons.gate import Gate  # noqa: E402
+from addons.recorder import Recorder  # noqa: E402
+from addons.runtime import Runtime  # noqa: E402
+
+runtime = Runtime()
+addons = [runtime, Gate(runtime), Recorder(runtime)]

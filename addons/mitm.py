@@ -1,0 +1,82 @@
+"""The internals of mitmproxy that we rely on, all of them.
+
+Nothing here is public API of mitmproxy; ``tests/addons/test_mitm.py`` fails when a version changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mitmproxy import ctx, http
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import server
+from mitmproxy.proxy.layers.http import HttpStream, RequestHeaders, SendHttp
+from mitmproxy.proxy.utils import ReceiveBuffer
+
+
+class DiscardingBuffer(ReceiveBuffer):
+    """Takes the place of a stream's request buffer and keeps nothing."""
+
+    def __iadd__(self, other: bytes | bytearray | memoryview) -> DiscardingBuffer:
+        return self
+
+
+def discard_request_body(flow: http.HTTPFlow) -> bool:
+    """Read the rest of `flow`'s request body without keeping it.
+
+    mitmproxy reads a refused request to its end before it answers, and would hold the whole body in memory.
+    Killing the flow instead loses the answer, and on Python >= 3.12 a file descriptor.
+
+    Returns whether the stream was found (it is not for flows that do not come from a connection).
+    """
+    proxyserver = ctx.master.addons.get("proxyserver")
+    handler = proxyserver and proxyserver.connections.get(flow.client_conn.id)
+    if handler is None:
+        return False
+    for layer in _layers(handler.layer):
+        if isinstance(layer, HttpStream) and getattr(layer, "flow", None) is flow:
+            layer.request_body_buf = DiscardingBuffer()
+            return True
+    return False
+
+
+def _layers(root: Any) -> Iterator[Any]:
+    """Every protocol layer below `root`, each once."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        layer = todo.pop()
+        if layer is None or id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        yield layer
+        todo.append(getattr(layer, "layer", None))
+        todo.append(getattr(layer, "child_layer", None))
+        todo.append(getattr(getattr(layer, "_handle_event", None), "__self__", None))
+        todo.extend(getattr(layer, "streams", {}).values())
+
+
+def on_request_headers_sent(replace: Callable[[http.Request, Connection], http.Request]) -> None:
+    """Call `replace` for each request head at the moment it is handed to its upstream connection.
+
+    What `replace` returns is serialised in place of the flow's own request, which it must leave as it is.
+    Installed once per process; a later call replaces the earlier function.
+    """
+    SendHttp._llmproxy_replace = staticmethod(replace)
+    if getattr(SendHttp.__init__, "_llmproxy", False):
+        return
+    original = SendHttp.__init__
+
+    def init(self: Any, event: Any, connection: Connection) -> None:
+        if isinstance(event, RequestHeaders):
+            event.request = SendHttp._llmproxy_replace(event.request, connection)
+        original(self, event, connection)
+
+    init._llmproxy = True  # type: ignore[attr-defined]
+    SendHttp.__init__ = init
+
+
+def inactivity_timeout() -> float:
+    """Seconds without traffic after which mitmproxy closes a connection (an option from 12.2.1 on)."""
+    return float(getattr(ctx.options, "tcp_timeout", getattr(server, "TCP_TIMEOUT", 600)))

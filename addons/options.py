@@ -1,0 +1,202 @@
+"""The ``llm_*`` options of mitmproxy: declared, checked and read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitmproxy import ctx, exceptions, version
+from mitmproxy.addonmanager import Loader
+from mitmproxy.options import Options
+from mitmproxy.proxy import mode_specs
+
+from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
+from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
+
+PREFIX = "llm_"
+OTHER_HOSTS = ("pass", "refuse")
+CAPTURE = ("all", "request", "response", "none")
+SMALLEST_LIMIT = 64 * 1024
+
+UNSAFE = (
+    "ssl_insecure",
+    "map_remote",
+    "map_local",
+    "modify_headers",
+    "modify_body",
+    "stickyauth",
+    "stickycookie",
+)
+"""Options of mitmproxy that act behind the gate and could lead a key, or a checked call, elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options, parsed."""
+
+    store: Path
+    spool: Path
+    destinations: Destinations
+    other_hosts: str
+    endpoints: frozenset[str]
+    """Endpoint names and risk classes that are allowed."""
+    capture: str
+    capture_limit: int
+    """Bytes of one body that are kept; the first and the last half of it."""
+
+
+def declare(loader: Loader) -> None:
+    """Register the options, and stop the start when one was given a value of the wrong type."""
+    add = loader.add_option
+    add(
+        "llm_store",
+        str,
+        os.environ.get("LLMPROXY_STORE", "data/store.db"),
+        "Path of the token store (environment: LLMPROXY_STORE).",
+    )
+    add(
+        "llm_spool",
+        str,
+        os.environ.get("LLMPROXY_SPOOL", "data/spool"),
+        "Folder to which events are appended (environment: LLMPROXY_SPOOL).",
+    )
+    add(
+        "llm_hosts",
+        Sequence[str],
+        ["api.openai.com"],
+        "OpenAI hosts: intercepted, gated, recorded. *.openai.azure.com stands for any name below. May be repeated.",
+    )
+    add("llm_other_hosts", str, "pass", "What to do with all other hosts.", choices=OTHER_HOSTS)
+    add(
+        "llm_upstream",
+        str,
+        "",
+        "Base URL that the OpenAI hosts' calls are sent to instead: Azure, a compatible server, a test server.",
+    )
+    add(
+        "llm_endpoints",
+        Sequence[str],
+        ["inference", "storage", "listing"],
+        "Endpoints that tokens may call, by name or risk class. May be repeated.",
+    )
+    add("llm_capture", str, "all", "Which bodies are kept in events.", choices=CAPTURE)
+    add(
+        "llm_capture_limit",
+        int,
+        4 * 2**20,
+        "Bytes of one body that are kept: the first and the last half of it. What is cut is named in the event.",
+    )
+    # A value of the wrong type would otherwise surface in a task whose errors nobody reads:
+    # mitmproxy would drop the addons and serve everything.
+    try:
+        ctx.options.process_deferred()
+    except exceptions.OptionsError as error:
+        raise exceptions.OptionsError(f"llmproxy: {error}") from error
+
+
+def unknown(options: Options) -> list[str]:
+    """Names that look like ours but are not declared; mitmproxy keeps them for a script still to come."""
+    return sorted(name for name in options.deferred if name.startswith(PREFIX))
+
+
+def parse(options: Options) -> Settings:
+    """Read the options. Raises OptionsError that names the option, the value and the remedy."""
+    refuse_unsafe(options)
+    upstream = _upstream(options)
+    _check_modes(options, upstream)
+    return Settings(
+        store=Path(options.llm_store).expanduser(),
+        spool=Path(options.llm_spool).expanduser(),
+        destinations=Destinations(_hosts(options), upstream),
+        other_hosts=options.llm_other_hosts,
+        endpoints=_endpoints(options),
+        capture=options.llm_capture,
+        capture_limit=_limit(options),
+    )
+
+
+def unsafe(options: Options) -> list[str]:
+    """Those of :data:`UNSAFE` that are set."""
+    return [name for name in UNSAFE if getattr(options, name, None)]
+
+
+def refuse_unsafe(options: Options) -> None:
+    for name in unsafe(options):
+        raise exceptions.OptionsError(
+            f"llmproxy: option {name}={getattr(options, name)!r} could lead keys or calls elsewhere; unset it."
+        )
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _hosts(options: Options) -> list[str]:
+    hosts = [host.lower() for host in _split(options.llm_hosts)]
+    if not hosts:
+        raise exceptions.OptionsError("llmproxy: option llm_hosts is empty; name at least one host.")
+    for host in hosts:
+        if (
+            "/" in host
+            or ":" in host
+            or "*" in host.removeprefix("*.")
+            or host.removeprefix("*.").count(".") < 1
+        ):
+            raise exceptions.OptionsError(
+                f"llmproxy: option llm_hosts holds {host!r}; write a host name, or *.name for any below it."
+            )
+    return hosts
+
+
+def _upstream(options: Options) -> Upstream | None:
+    if not options.llm_upstream:
+        return None
+    try:
+        return parse_upstream(options.llm_upstream)
+    except ValueError as error:
+        raise exceptions.OptionsError(f"llmproxy: option llm_upstream: {error}.") from error
+
+
+def _endpoints(options: Options) -> frozenset[str]:
+    endpoints = frozenset(_split(options.llm_endpoints))
+    if strange := endpoints - KNOWN_NAMES - RISK_CLASSES:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_endpoints holds {sorted(strange)[0]!r}; "
+            f"use a risk class ({', '.join(sorted(RISK_CLASSES))}) or an endpoint name."
+        )
+    return endpoints
+
+
+def _limit(options: Options) -> int:
+    limit: int = options.llm_capture_limit
+    if limit < SMALLEST_LIMIT:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_capture_limit={limit} is too small to find the usage in; "
+            f"use at least {SMALLEST_LIMIT}, or llm_capture=none to keep no bodies."
+        )
+    return limit
+
+
+def _check_modes(options: Options, upstream: Upstream | None) -> None:
+    for spec in options.mode:
+        mode = mode_specs.ProxyMode.parse(spec)
+        if not isinstance(mode, mode_specs.ReverseMode) or upstream:
+            continue
+        if mode.scheme not in ("https", "http"):
+            raise exceptions.OptionsError(f"llmproxy: mode {spec!r} is not HTTP; use reverse:https://HOST.")
+        if mode.scheme == "http" and not is_loopback(mode.address[0]):
+            raise exceptions.OptionsError(
+                f"llmproxy: mode {spec!r} would send keys in the clear; use reverse:https://HOST."
+            )
+
+
+def refuse_vulnerable_mitmweb(master_name: str) -> None:
+    """mitmweb before 11.1.2 can be steered by anyone who can use the proxy (CVE-2025-23217)."""
+    numbers = tuple(int(part) for part in version.VERSION.split(".")[:3] if part.isdigit())
+    if master_name == "WebMaster" and numbers < (11, 1, 2):
+        raise exceptions.OptionsError(
+            f"llmproxy: mitmweb {version.VERSION} lets every client of the proxy read and steer it (CVE-2025-23217); "
+            "use Python >= 3.12 with mitmproxy >= 12, or mitmdump."
+        )

@@ -1,0 +1,128 @@
+"""The recorder: taps each answer without delaying it, and hands every call to the worker, exactly once."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from mitmproxy import ctx, http
+
+from addons import mitm
+from addons.calls import Call, open_calls
+from addons.capture import Body, Capture
+from addons.exchange import Exchange
+from addons.fail_closed import observe_only
+from addons.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Last of the addons: nothing that goes wrong here reaches the client."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    @observe_only
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        call = open_calls.get(flow.id)
+        if call is None or flow.response is None or call.refused:
+            return
+        call.headers_at = time.monotonic()
+        if flow.response.status_code == 101:
+            return
+        coding = ",".join(flow.response.headers.get_all("content-encoding"))
+        call.response_capture = Capture(coding, self.runtime.settings.capture_limit)
+        flow.response.stream = call.response_capture.tap
+
+    @observe_only
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self.finish(flow.id, "ok")
+
+    @observe_only
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self.finish(flow.id, "ok")
+
+    @observe_only
+    def error(self, flow: http.HTTPFlow) -> None:
+        if call := open_calls.get(flow.id):
+            self.finish(flow.id, _abort(call))
+
+    def done(self) -> None:
+        """The proxy ends, or only the script is reloaded: then its successor goes on with the open calls."""
+        if ctx.master.should_exit.is_set():
+            for flow_id in list(open_calls):
+                self.finish(flow_id, "shutdown")
+        self.runtime.close()
+
+    def finish(self, flow_id: str, outcome: str) -> None:
+        """End a call. Every way out leads here; the second and later ones find nothing to do."""
+        call = open_calls.pop(flow_id, None)
+        if call is None:
+            return
+        exchange = _exchange(call, "refused" if call.refused else outcome)
+        if self.runtime.services is None:
+            logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
+            return
+        self.runtime.services.worker.put(exchange)
+        _show_body(call)
+
+
+def _abort(call: Call) -> str:
+    """Who ended the call before its answer was complete."""
+    flow = call.flow
+    message = flow.error.msg if flow.error else ""
+    idle_since = call.response_capture.last_byte_at if call.response_capture else None
+    if time.monotonic() - (idle_since or call.started) >= mitm.inactivity_timeout():
+        return "timeout"
+    # mitmproxy words both sides' disconnects alike; only the connection's state tells them apart.
+    if not flow.client_conn.connected or "by client" in message:
+        return "client_aborted"
+    return "upstream_aborted"
+
+
+def _exchange(call: Call, outcome: str) -> Exchange:
+    flow, response = call.flow, call.flow.response
+    if call.request_capture:
+        request_body = call.request_capture.body()
+    else:
+        content = flow.request.raw_content or b""
+        request_body = Body(content, size=len(content))
+    exchange = Exchange(
+        id=call.id,
+        method=call.method,
+        host=call.host,
+        url=call.url,
+        endpoint=call.endpoint,
+        started_at=call.started_at,
+        started=call.started,
+        ended=time.monotonic(),
+        outcome=outcome,
+        request_headers=call.headers,
+        request_body=request_body,
+        error_code=call.refused,
+        error_message=flow.error.msg if flow.error else None,
+        client_address=call.client_address,
+        grant=call.grant,
+        secrets=call.secrets,
+    )
+    if response is not None:
+        exchange.status = response.status_code
+        exchange.response_headers = list(response.headers.items(multi=True))
+        if call.response_capture:
+            exchange.response_body = call.response_capture.body()
+            exchange.first_byte_at = call.response_capture.first_byte_at or call.headers_at
+        else:
+            content = response.raw_content or b""
+            exchange.response_body = Body(content, size=len(content))
+    return exchange
+
+
+def _show_body(call: Call) -> None:
+    """Put the streamed body back into the flow, for mitmweb and ``-w``; it is not sent again."""
+    response, capture = call.flow.response, call.response_capture
+    if response is not None and capture is not None:
+        body = capture.body()
+        if not body.decoded:
+            response.raw_content = body.data

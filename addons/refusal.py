@@ -1,0 +1,107 @@
+"""Refusals in the form that OpenAI clients understand.
+
+The body is OpenAI's error object; status and code follow the API's error-code guide, so that an SDK raises
+the exception its user expects. ``x-should-retry`` is the header by which the official SDKs let a server
+overrule their own retry rule: a refusal that time does not heal says ``false``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from secrets import token_hex
+
+from mitmproxy import http
+
+from store.lookup import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call may not pass, as the client will see it."""
+
+    status: int
+    code: str
+    message: str
+    type: str = "invalid_request_error"
+    param: str | None = None
+    retry_after: int | None = None
+    """Seconds after which trying again makes sense; None where it does not."""
+
+    def response(self) -> http.Response:
+        """The answer to the client; a new request id for each."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        headers = {
+            "content-type": "application/json",
+            "x-request-id": f"req_{token_hex(16)}",
+            "x-should-retry": "false" if self.retry_after is None else "true",
+        }
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        return http.Response.make(self.status, json.dumps({"error": error}), headers)
+
+
+INVALID_KEY = "invalid_api_key"
+
+BY_REASON: dict[Reason, Refusal] = {
+    Reason.MISSING: Refusal(
+        401,
+        INVALID_KEY,
+        "No proxy token was given. Send it as 'Authorization: Bearer TOKEN' (or 'api-key: TOKEN').",
+    ),
+    Reason.UNKNOWN: Refusal(
+        401, INVALID_KEY, "The proxy token is not known here. Ask who gave it to you for a new one."
+    ),
+    Reason.REVOKED: Refusal(401, INVALID_KEY, "The proxy token has been revoked."),
+    Reason.EXPIRED: Refusal(401, INVALID_KEY, "The proxy token has expired."),
+    Reason.PROJECT_INACTIVE: Refusal(
+        403, "project_inactive", "The project of this proxy token is not active."
+    ),
+    Reason.QUOTA_EXHAUSTED: Refusal(
+        429,
+        "insufficient_quota",
+        "The proxy token has used all the requests that it was given.",
+        type="insufficient_quota",
+    ),
+    Reason.ENDPOINT_NOT_ALLOWED: Refusal(
+        403, "endpoint_not_allowed", "This endpoint is not allowed through the proxy (option llm_endpoints)."
+    ),
+}
+
+INTERNAL = Refusal(
+    503,
+    "proxy_error",
+    "The proxy could not check this call and has not passed it on.",
+    type="server_error",
+    retry_after=1,
+)
+SEALED = Refusal(
+    503,
+    "proxy_not_ready",
+    "The proxy's gate is not in force; nothing passes until it is.",
+    type="server_error",
+    retry_after=5,
+)
+STORE_UNAVAILABLE = Refusal(
+    503, "store_unavailable", "The proxy's token store cannot be read.", type="server_error", retry_after=5
+)
+SPOOL_UNAVAILABLE = Refusal(
+    503, "spool_unavailable", "The proxy cannot record calls at present.", type="server_error", retry_after=5
+)
+UNSAFE_OPTIONS = Refusal(
+    503, "unsafe_options", "The proxy runs with an option that could misdirect keys.", type="server_error"
+)
+
+
+def destination_refused(why: str) -> Refusal:
+    """403 for a request whose true destination is not one that may receive a key."""
+    return Refusal(403, "destination_not_allowed", why)
+
+
+def endpoint_refused(endpoint: str) -> Refusal:
+    """403 that names the endpoint and the option that would allow it."""
+    return Refusal(
+        403,
+        BY_REASON[Reason.ENDPOINT_NOT_ALLOWED].code,
+        f"Endpoint {endpoint!r} is not allowed through the proxy (option llm_endpoints).",
+    )

@@ -1,0 +1,76 @@
+"""The real key, on its way from the store to the upstream connection, and nowhere else.
+
+The key never enters the flow: mitmweb, ``-w`` files, other scripts and the log see the request as the gate left
+it, with a placeholder. It is added to a copy of the request head at the moment that head is handed to the
+upstream connection, and only if that connection is the one the gate authorised: same address, TLS up, same
+server name. Whatever another addon did to the flow in between, the key cannot go anywhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+from mitmproxy.connection import Connection, Server
+
+from addons.destination import Upstream
+from store.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What is added to one request, and for which upstream."""
+
+    key: Secret
+    upstream: Upstream
+
+
+_pending: WeakKeyDictionary[http.Request, Injection] = WeakKeyDictionary()
+
+
+def inject(request: http.Request, key: Secret, upstream: Upstream) -> None:
+    """Have `key` added to `request` when its head goes out to `upstream`."""
+    _pending[request] = Injection(key, upstream)
+
+
+def forget(request: http.Request) -> None:
+    """Undo :func:`inject`."""
+    _pending.pop(request, None)
+
+
+def with_key(request: http.Request, connection: Connection) -> http.Request:
+    """The request head to put on the wire: a copy with the key, or `request` itself where none is due."""
+    injection = _pending.pop(request, None)
+    if injection is None:
+        return request
+    if not reaches(connection, injection.upstream):
+        logger.error(
+            "llmproxy: the connection to %s is not the authorised upstream %s; no key was sent",
+            getattr(connection, "address", None),
+            injection.upstream,
+        )
+        return request
+    sent = copy.copy(request)
+    sent.data = copy.copy(request.data)
+    sent.data.headers = request.headers.copy()
+    header, value = injection.upstream.credential(injection.key)
+    sent.headers.pop("authorization", None)
+    sent.headers[header] = value
+    return sent
+
+
+def reaches(connection: Connection, upstream: Upstream) -> bool:
+    """Whether `connection` is an established one to `upstream`, under its own verified name."""
+    if not isinstance(connection, Server) or connection.address is None:
+        return False
+    host, port = connection.address[:2]
+    if (host.lower(), port) != (upstream.host, upstream.port):
+        return False
+    if not upstream.tls:
+        return not connection.tls
+    return connection.tls_established and (connection.sni or host).lower() == upstream.host

@@ -1,0 +1,124 @@
+"""The worker thread: finished calls in, events on disk out.
+
+Everything that takes time (decoding, parsing, counting, pricing, writing) happens here and never on the event
+loop. Calls that wait are written together: one write, one fdatasync.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from addons.event import build_event, minimal_event
+from addons.exchange import Exchange
+from store.errors import StoreError
+from store.spool import SpoolWriter
+from store.tokens import TokenStore
+
+logger = logging.getLogger(__name__)
+
+BATCH = 256
+"""Most calls in one group commit."""
+RETRY_SECONDS = 0.5
+CLOSE_SECONDS = 30.0
+
+
+class Worker:
+    """Owns the spool's writer and the store's usage figures."""
+
+    def __init__(self, spool: SpoolWriter, tokens: TokenStore, *, capture: str = "all") -> None:
+        self.healthy = True
+        """False while events cannot be written; the gate then refuses new calls."""
+        self.capture = capture
+        self._spool = spool
+        self._tokens = tokens
+        self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="llmproxy-worker", daemon=True)
+        self._thread.start()
+
+    def put(self, exchange: Exchange) -> None:
+        """Hand over a finished call. Never blocks."""
+        self._queue.put(exchange)
+
+    def close(self) -> None:
+        """Write everything that was handed over, then end; gives up after CLOSE_SECONDS, and says so."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            logger.error("llmproxy: the spool could not be written in %s s; events are lost", CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch = [self._queue.get()]
+            while len(batch) < BATCH:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except Empty:
+                    break
+            open_ = None not in batch
+            exchanges = [exchange for exchange in batch if exchange is not None]
+            if exchanges:
+                self._record(exchanges)
+        self._spool.close()
+        self._tokens.close()
+
+    def _record(self, exchanges: Sequence[Exchange]) -> None:
+        self._write([self._event(exchange) for exchange in exchanges])
+        self._count(exchanges)
+
+    def _event(self, exchange: Exchange) -> dict[str, Any]:
+        try:
+            return build_event(exchange, capture=self.capture)
+        except Exception:
+            logger.exception(
+                "llmproxy: call %s could not be understood; its event holds the outline only", exchange.id
+            )
+            return minimal_event(exchange)
+
+    def _write(self, events: Sequence[dict[str, Any]]) -> None:
+        """Append `events`; on failure try again until it works. Events are never dropped to go on."""
+        while True:
+            try:
+                last = self._spool.append(events)
+            except Exception as error:
+                if self.healthy:
+                    self.healthy = False
+                    logger.error(
+                        "llmproxy: the spool cannot be written (%s); new calls are refused until it can",
+                        error,
+                    )
+                if self._closing.is_set():
+                    logger.error("llmproxy: %d events are lost: the spool cannot be written", len(events))
+                    return
+                time.sleep(RETRY_SECONDS)
+            else:
+                if not self.healthy:
+                    self.healthy = True
+                    logger.warning("llmproxy: the spool can be written again; calls are served")
+                logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, last)
+                return
+
+    def _count(self, exchanges: Sequence[Exchange]) -> None:
+        """Bring request counts and times of last use of the tokens up to date."""
+        counts: Counter[str] = Counter()
+        last: dict[str, datetime] = {}
+        for exchange in exchanges:
+            if exchange.grant and exchange.outcome != "refused":
+                token = exchange.grant.token.id
+                counts[token] += 1
+                last[token] = max(last.get(token, exchange.started_at), exchange.started_at)
+        if not counts:
+            return
+        try:
+            self._tokens.record_use({token: (n, last[token]) for token, n in counts.items()})
+        except StoreError as error:
+            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(counts), error)

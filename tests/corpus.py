@@ -1,0 +1,47 @@
+"""The recorded API exchanges beside the repository, where they are present.
+
+They are not part of the repository; a clone without them skips the tests that want them.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILE = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "openai_traffic.jsonl.gz"
+
+
+def load() -> list[dict[str, Any]]:
+    """All recorded exchanges, or skip the calling test with the reason."""
+    if not FILE.exists():
+        pytest.skip(f"recorded traffic is not here: {FILE}")
+    return _read()
+
+
+@lru_cache(maxsize=1)
+def _read() -> list[dict[str, Any]]:
+    with gzip.open(FILE, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def response_body(exchange: dict[str, Any]) -> bytes:
+    """The response's plain bytes (after content decoding)."""
+    if exchange.get("response_body_b64") is not None:
+        return base64.b64decode(exchange["response_body_b64"])
+    return (exchange.get("response_body") or "").encode()
+
+
+def request_body(exchange: dict[str, Any]) -> bytes:
+    """The request's bytes; empty where the recording holds only the response."""
+    if exchange.get("request_body_b64"):
+        return base64.b64decode(exchange["request_body_b64"])
+    body = exchange.get("request_body")
+    if body is None:
+        return b""
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
