@@ -1,8 +1,8 @@
 """A bounded copy of a body that passes by.
 
-The client gets every byte at once; the copy is for the recorder. Up to the limit all is kept, as it came, still
-content-coded. Beyond it the first and the last half of the limit are kept, decoded, because usage stands at the
-end of a body, and the end of a coded body cannot be read without what came before.
+The client gets every byte at once; the copy is for the recorder. Up to the limit all is kept, as it came,
+still content-coded. Beyond it the first and the last half of the limit are kept, decoded, because usage
+stands at the end of a body, and the end of a coded body cannot be read without what came before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from addons.openai.encoding import Decoder, codings_of
 logger = logging.getLogger(__name__)
 
 DECODE_BUDGET = 256 * 2**20
-"""Decoded bytes of one over-long body after which decoding stops: an expansion bomb must not hold up the loop."""
+"""Decoded bytes of one over-long body after which decoding stops: a bomb must not hold up the loop."""
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ def presented(request: http.Request) -> Secret | None:
 
 
 def remove(request: http.Request, shown_as: str) -> None:
-    """Take every credential of the client out of `request`; `shown_as` stands in its place for who looks at it."""
+    """Take every credential of the client out of `request`; `shown_as` is what onlookers see instead."""
     for name in REMOVED:
         request.headers.pop(name, None)
     request.headers["authorization"] = f"Bearer {shown_as}"

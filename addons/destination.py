@@ -119,7 +119,7 @@ class Destinations:
         return isinstance(flow.client_conn.proxy_mode, ReverseMode)
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
-        """Whether the gate judges this request: all on a reverse listener, and any that names an OpenAI host."""
+        """Whether the gate judges this: all on a reverse listener, and any that names an OpenAI host."""
         return (
             self.is_reverse(flow)
             or self.is_openai(flow.request.host)
@@ -148,7 +148,7 @@ class Destinations:
         return self.upstream or Upstream(host, 443, True)
 
     def may_dial(self, host: str, port: int) -> bool:
-        """Whether an upstream connection needs no look at its address: OpenAI hosts and the configured one."""
+        """Whether a connection needs no look at its address: to an OpenAI host, or the configured one."""
         configured = self.upstream
         if configured and (normalise(host), port) == (configured.host, configured.port):
             return True

@@ -26,7 +26,7 @@ class Exchange:
     """Monotonic seconds; the time stamps of the bodies' chunks are on the same clock."""
     ended: float
     outcome: str
-    """ok, refused, client_aborted, upstream_aborted, timeout or shutdown; the answer may still turn ok into http_error."""
+    """ok (or, by its status, http_error), refused, client_aborted, upstream_aborted, timeout or shutdown."""
     request_headers: Headers
     request_body: Body
     status: int | None = None

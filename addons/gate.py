@@ -78,7 +78,7 @@ class Gate:
         return None
 
     async def judge(self, flow: http.HTTPFlow, call: Call, endpoint: Endpoint) -> Refusal | None:
-        """Clear `flow` for its upstream, or say why not. In every case the client's credential leaves the flow."""
+        """Clear `flow` for its upstream, or say why not; its credential leaves the flow either way."""
         presented = credential.presented(flow.request)
         shown_as = "refused"
         try:
@@ -136,7 +136,7 @@ class Gate:
         return None
 
     def refuses_other(self, host: str) -> str | None:
-        """Why a host that is not OpenAI's may not be reached, or None. Names are looked up in server_connect."""
+        """Why a host that is not OpenAI's may not be reached, or None. server_connect resolves names."""
         if self.runtime.settings.other_hosts == "refuse":
             return f"{host} is not an OpenAI host, and others are refused (option llm_other_hosts)"
         if is_loopback(host) or not _may_be_public(host):
@@ -186,7 +186,7 @@ def _may_be_public(host: str) -> bool:
 
 
 async def _look_up(host: str, port: int) -> list[str]:
-    """The addresses of `host`, IPv4 first; none where the look-up fails, which dialling will tell in its own words."""
+    """The addresses of `host`, IPv4 first; none where the look-up fails (dialling will say why)."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:

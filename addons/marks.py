@@ -3,12 +3,12 @@
 ``flow.metadata`` is saved with the flow (``-w``) and must hold plain data only; secrets and live objects
 have no place in it (see :mod:`addons.wire` and :mod:`addons.calls` for where those are kept).
 
-=========================  ========  ==========================================================================
+=========================  ========  ==================================================================
 key                        written   purpose
-=========================  ========  ==========================================================================
-``llmproxy.cleared``       gate      the gate has looked at this flow and lets it pass; without it the seal refuses
+=========================  ========  ==================================================================
+``llmproxy.cleared``       gate      the gate lets this flow pass; without it the seal refuses
 ``llmproxy.call``          gate      id of the call (the ``event_id`` of its event)
-=========================  ========  ==========================================================================
+=========================  ========  ==================================================================
 """
 
 CLEARED = "llmproxy.cleared"

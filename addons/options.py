@@ -66,14 +66,14 @@ def declare(loader: Loader) -> None:
         "llm_hosts",
         Sequence[str],
         ["api.openai.com"],
-        "OpenAI hosts: intercepted, gated, recorded. *.openai.azure.com stands for any name below. May be repeated.",
+        "OpenAI hosts: intercepted, gated, recorded. *.example.com is any name below. May be repeated.",
     )
     add("llm_other_hosts", str, "pass", "What to do with all other hosts.", choices=OTHER_HOSTS)
     add(
         "llm_upstream",
         str,
         "",
-        "Base URL that the OpenAI hosts' calls are sent to instead: Azure, a compatible server, a test server.",
+        "Base URL that calls to the OpenAI hosts go to instead: Azure, a compatible server, a test server.",
     )
     add(
         "llm_endpoints",
@@ -86,7 +86,7 @@ def declare(loader: Loader) -> None:
         "llm_capture_limit",
         int,
         4 * 2**20,
-        "Bytes of one body that are kept: the first and the last half of it. What is cut is named in the event.",
+        "Bytes of one body that are kept: its first and last half. What is cut is named in the event.",
     )
     # A value of the wrong type would otherwise surface in a task whose errors nobody reads:
     # mitmproxy would drop the addons and serve everything.
@@ -125,7 +125,7 @@ def unsafe(options: Options) -> list[str]:
 def refuse_unsafe(options: Options) -> None:
     for name in unsafe(options):
         raise exceptions.OptionsError(
-            f"llmproxy: option {name}={getattr(options, name)!r} could lead keys or calls elsewhere; unset it."
+            f"llmproxy: option {name}={getattr(options, name)!r} could lead keys elsewhere; unset it."
         )
 
 
@@ -197,6 +197,6 @@ def refuse_vulnerable_mitmweb(master_name: str) -> None:
     numbers = tuple(int(part) for part in version.VERSION.split(".")[:3] if part.isdigit())
     if master_name == "WebMaster" and numbers < (11, 1, 2):
         raise exceptions.OptionsError(
-            f"llmproxy: mitmweb {version.VERSION} lets every client of the proxy read and steer it (CVE-2025-23217); "
-            "use Python >= 3.12 with mitmproxy >= 12, or mitmdump."
+            f"llmproxy: mitmweb {version.VERSION} lets every client of the proxy read and steer it "
+            "(CVE-2025-23217); use Python >= 3.12 with mitmproxy >= 12, or mitmdump."
         )

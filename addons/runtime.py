@@ -55,6 +55,7 @@ class Runtime:
         self.settings = options.parse(ctx.options)
         if self.services is None:
             self.services = self._open()
+        self.services.worker.capture = self.settings.capture
 
     def running(self) -> None:
         for name in options.unknown(ctx.options):

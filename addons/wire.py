@@ -1,7 +1,7 @@
 """The real key, on its way from the store to the upstream connection, and nowhere else.
 
-The key never enters the flow: mitmweb, ``-w`` files, other scripts and the log see the request as the gate left
-it, with a placeholder. It is added to a copy of the request head at the moment that head is handed to the
+The key never enters the flow: mitmweb, ``-w`` files, other scripts and the log see the request as the gate
+left it, with a placeholder. It is added to a copy of the request head when that head is handed to the
 upstream connection, and only if that connection is the one the gate authorised: same address, TLS up, same
 server name. Whatever another addon did to the flow in between, the key cannot go anywhere else.
 """

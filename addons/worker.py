@@ -32,10 +32,11 @@ CLOSE_SECONDS = 30.0
 class Worker:
     """Owns the spool's writer and the store's usage figures."""
 
-    def __init__(self, spool: SpoolWriter, tokens: TokenStore, *, capture: str = "all") -> None:
+    def __init__(self, spool: SpoolWriter, tokens: TokenStore) -> None:
         self.healthy = True
         """False while events cannot be written; the gate then refuses new calls."""
-        self.capture = capture
+        self.capture = "all"
+        """Which bodies events keep (option ``llm_capture``)."""
         self._spool = spool
         self._tokens = tokens
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
