@@ -1,0 +1,37 @@
+"""Content codings (RFC 9110 section 8.4), the encoding side: what a server may do to a body."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+
+import brotli
+import zstandard
+
+
+def raw_deflate(data: bytes) -> bytes:
+    """Deflate without the zlib wrapper, which servers send by mistake and clients must accept."""
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(data) + compressor.flush()
+
+
+def zstd(data: bytes) -> bytes:
+    compressed: bytes = zstandard.ZstdCompressor().compress(data)
+    return compressed
+
+
+def br(data: bytes) -> bytes:
+    return bytes(brotli.compress(data, quality=4))
+
+
+CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "identity": ("", lambda data: data),
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", raw_deflate),
+    "br": ("br", br),
+    "zstd": ("zstd", zstd),
+    "gzip, br": ("gzip, br", lambda data: br(gzip.compress(data))),
+}
+"""By name: the Content-Encoding header and the function that applies it."""
