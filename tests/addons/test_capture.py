@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from addons import capture
+from addons.capture import Capture
+from tests.codings import CODINGS
+
+LIMIT = 4096
+
+
+def feed(body: bytes, coding: str, limit: int, step: int = 1000) -> capture.Body:
+    tapped = Capture(coding, limit)
+    for start in range(0, len(body), step):
+        piece = body[start : start + step]
+        assert tapped.tap(piece) == piece
+    assert tapped.tap(b"") == b""
+    return tapped.body()
+
+
+@given(body=st.binary(max_size=LIMIT), step=st.integers(1, 500))
+def test_short_body_is_kept_as_it_came(body: bytes, step: int) -> None:
+    kept = feed(body, "gzip", LIMIT, step)
+    assert (kept.data, kept.decoded, kept.skipped, kept.tail) == (body, False, 0, b"")
+    assert b"".join(kept.chunks) == body
+    assert len(kept.chunks) == len(kept.times)
+    assert kept.size == len(body)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_long_body_keeps_its_decoded_ends(coding: str) -> None:
+    header, encode = CODINGS[coding]
+    plain = random.Random(3).randbytes(50_000)
+    kept = feed(encode(plain), header, LIMIT)
+    assert kept.decoded
+    assert kept.data == plain[: LIMIT // 2]
+    assert kept.tail == plain[-LIMIT // 2 :]
+    assert len(kept.data) + kept.skipped + len(kept.tail) == len(plain)
+
+
+def test_body_that_is_long_only_on_the_wire() -> None:
+    """Nothing is skipped when both halves together hold the decoded body."""
+    plain = random.Random(4).randbytes(LIMIT)
+    kept = feed(plain + b"", "", LIMIT - 1)
+    assert kept.data[:100] == plain[:100]
+    assert kept.skipped <= 2
+
+
+def test_expansion_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "DECODE_BUDGET", 2**20)
+    _, encode = CODINGS["gzip"]
+    kept = feed(encode(bytes(50 * 2**20)), "gzip", LIMIT)
+    assert len(kept.data) + kept.skipped + len(kept.tail) <= 2 * 2**20
+
+
+def test_copy_that_breaks_leaves_the_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(capture.Window, "feed", broken)
+    tapped = Capture("", 10)
+    assert tapped.tap(b"x" * 100) == b"x" * 100
+    assert tapped.tap(b"y") == b"y"

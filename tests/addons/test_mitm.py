@@ -1,0 +1,62 @@
+"""Probes of the mitmproxy internals that addons/mitm.py relies on: red when a new version changes them.
+
+The live tests show that they work; these say at once which of them broke.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from mitmproxy import options
+from mitmproxy.addons import proxyserver
+from mitmproxy.proxy import layer, server
+from mitmproxy.proxy.layers import http as http_layers
+from mitmproxy.proxy.utils import ReceiveBuffer
+from mitmproxy.test import taddons, tflow
+
+from addons import mitm
+
+
+def test_stream_keeps_its_request_body_in_a_receive_buffer() -> None:
+    source = inspect.getsource(http_layers.HttpStream)
+    assert "self.request_body_buf = ReceiveBuffer()" in source
+    assert "self.request_body_buf += event.data" in source
+    assert "flow" in http_layers.HttpStream.__annotations__
+
+
+def test_layers_lead_from_the_connection_to_the_stream() -> None:
+    assert "streams" in http_layers.HttpLayer.__annotations__
+    assert "self.layer" in inspect.getsource(layer.NextLayer)
+    assert "child_layer" in inspect.getsource(http_layers.HttpStream)
+    assert "connections" in inspect.getsource(proxyserver.Proxyserver.__init__)
+    assert "layer" in inspect.getsource(server.ConnectionHandler.__init__)
+
+
+def test_request_heads_pass_through_send_http() -> None:
+    assert list(inspect.signature(http_layers.SendHttp.__init__).parameters) == [
+        "self",
+        "event",
+        "connection",
+    ]
+    source = inspect.getsource(http_layers)
+    assert "yield SendHttp(\n" in source or "yield SendHttp(RequestHeaders" in source
+
+
+def test_discarding_buffer_keeps_nothing() -> None:
+    buffer: ReceiveBuffer = mitm.DiscardingBuffer()
+    buffer += b"x" * 1000
+    assert len(buffer) == 0
+    assert bytes(buffer) == b""
+
+
+def test_flow_without_a_connection_has_no_body_to_discard() -> None:
+    with taddons.context():
+        assert mitm.discard_request_body(tflow.tflow()) is False
+
+
+def test_inactivity_timeout_is_known() -> None:
+    with taddons.context():
+        assert mitm.inactivity_timeout() == pytest.approx(600)
+    has_option = "tcp_timeout" in options.Options().keys()  # noqa: SIM118 - not a mapping
+    assert has_option or server.TCP_TIMEOUT > 0
