@@ -115,11 +115,12 @@ class Worker:
         for exchange in exchanges:
             if exchange.grant and exchange.outcome != "refused":
                 token = exchange.grant.token.id
-                counts[token] += 1
+                # With a quota the call was counted when it was claimed.
+                counts[token] += exchange.grant.token.max_requests is None
                 last[token] = max(last.get(token, exchange.started_at), exchange.started_at)
-        if not counts:
+        if not last:
             return
         try:
-            self._tokens.record_use({token: (n, last[token]) for token, n in counts.items()})
+            self._tokens.record_use({token: (counts[token], moment) for token, moment in last.items()})
         except StoreError as error:
-            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(counts), error)
+            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(last), error)

@@ -1,0 +1,35 @@
+"""What can go wrong in the store and the spool. Each text names the thing, the value and the remedy.
+
+::
+
+    StoreError
+    ├── StoreUnavailable   the database is gone, locked or unreadable; trying again may help
+    ├── NotFound           no such project or token
+    ├── Conflict           it exists already, or its state does not allow this
+    └── Invalid            a value that the store does not take
+    SpoolError             another process holds this consumer's cursor
+"""
+
+
+class StoreError(Exception):
+    """Base of what the token store raises."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be read or written at present."""
+
+
+class NotFound(StoreError):
+    """No such project or token."""
+
+
+class Conflict(StoreError):
+    """The name is taken, or the state of the row does not allow the change."""
+
+
+class Invalid(StoreError):
+    """A value that the store does not take."""
+
+
+class SpoolError(Exception):
+    """The spool cannot be read by this consumer."""

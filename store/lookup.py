@@ -1,0 +1,117 @@
+"""From a token's text to what it grants, in microseconds, and never out of date.
+
+Grants are kept in memory. Before each use two cheap questions are asked: is the file still the same
+(`stat`), and has another connection committed to it (``PRAGMA data_version``, a look at shared memory)?
+After a commit one number is read, the revision, which triggers raise with every change of policy; only when
+it has changed is what is in memory thrown away. So a revocation by another process holds from the next call.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+from store.database import connect, identify
+from store.errors import StoreUnavailable
+from store.models import Grant, Project
+from store.tokens import fingerprint, project_of, token_of
+
+BUSY_SECONDS = 0.25
+"""Readers of a WAL database do not wait for writers; this bounds the rare case of a recovery."""
+LONGEST = 512
+"""Characters; a longer text is no token of ours."""
+
+
+class Reason(Enum):
+    """Why a token may not make this call, in the order in which the reasons are looked for."""
+
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    PROJECT_INACTIVE = "project_inactive"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
+
+
+def check(grant: Grant, now: datetime) -> Reason | None:
+    """What of the grant's own state stands against a call: revoked, expired, project inactive; or None."""
+    if not grant.token.active:
+        return Reason.REVOKED
+    if grant.token.expires_at is not None and grant.token.expires_at <= now:
+        return Reason.EXPIRED
+    if not grant.project.active:
+        return Reason.PROJECT_INACTIVE
+    return None
+
+
+class TokenLookup:
+    """Reads the store for one thread. Raises StoreUnavailable, and recovers when the file is back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._data_version = -1
+        self._revision = -1
+        self._grants: dict[str, Grant] = {}
+        self._projects: dict[str, Project] = {}
+
+    def find(self, text: str) -> Grant | None:
+        """The grant of a token's text; None for a text that is no token."""
+        if len(text) > LONGEST:
+            return None
+        key = fingerprint(text)
+        try:
+            connection = self._current()
+            grant = self._grants.get(key)
+            # Unknown texts are not remembered: anyone could fill the memory with them.
+            return grant or self._load(connection, key)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def close(self) -> None:
+        self._forget()
+        self._identity = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _current(self) -> sqlite3.Connection:
+        """The connection, after making sure that what is in memory is what is in the file."""
+        identity = identify(self._path)
+        if self._connection is None or identity != self._identity:
+            self.close()
+            self._connection = connect(self._path, busy_seconds=BUSY_SECONDS)
+            self._connection.row_factory = sqlite3.Row
+            self._identity = identity
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version:
+            revision = self._connection.execute("SELECT number FROM revision").fetchone()[0]
+            if revision != self._revision:
+                self._forget()
+                self._revision = revision
+            self._data_version = version
+        return self._connection
+
+    def _forget(self) -> None:
+        self._grants.clear()
+        self._projects.clear()
+        self._data_version = self._revision = -1
+
+    def _load(self, connection: sqlite3.Connection, key: str) -> Grant | None:
+        row = connection.execute("SELECT * FROM tokens WHERE sha256 = ?", [key]).fetchone()
+        if row is None:
+            return None
+        token = token_of(row)
+        project = self._projects.get(token.project_id)
+        if project is None:
+            owner = connection.execute("SELECT * FROM projects WHERE id = ?", [token.project_id]).fetchone()
+            if owner is None:
+                return None
+            project = self._projects[token.project_id] = project_of(owner)
+        grant = self._grants[key] = Grant(project, token)
+        return grant

@@ -1,0 +1,83 @@
+"""Projects, tokens and what a token grants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from store.secret import Secret
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with milliseconds and ``Z`` (RFC 3339), which sorts as text."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _shown(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Who pays: the holder of a real key."""
+
+    id: str
+    name: str
+    api_key: Secret
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON output; the key is left out."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "active": self.active,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": rfc3339(self.updated_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One proxy token. Its text is not here: the store keeps only the text's SHA-256."""
+
+    id: str
+    prefix: str
+    """The first characters of the text, to tell tokens apart."""
+    project_id: str
+    active: bool
+    created_at: datetime
+    expires_at: datetime | None
+    max_requests: int | None
+    """Calls that the token may make in all; None for any number."""
+    request_count: int
+    last_used_at: datetime | None
+    metadata: Mapping[str, str]
+    """Read-only."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON output."""
+        return {
+            "id": self.id,
+            "prefix": self.prefix,
+            "project_id": self.project_id,
+            "active": self.active,
+            "created_at": rfc3339(self.created_at),
+            "expires_at": _shown(self.expires_at),
+            "max_requests": self.max_requests,
+            "request_count": self.request_count,
+            "last_used_at": _shown(self.last_used_at),
+            "metadata": dict(self.metadata),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a known token stands for."""
+
+    project: Project
+    token: Token

@@ -1,0 +1,69 @@
+"""Values that the store takes. Every function returns the value to keep, or raises Invalid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from store.errors import Invalid
+
+TOKEN_PREFIX = "sk-proxy-"  # noqa: S105 - the part that all tokens share
+
+# The limits of the API's own `metadata` parameter, so that a map fits both.
+METADATA_PAIRS = 16
+METADATA_KEY = 64
+METADATA_VALUE = 512
+
+NAME_LENGTH = 100
+
+
+def name(value: str) -> str:
+    if not value or len(value) > NAME_LENGTH or not value.isprintable() or value != value.strip():
+        raise Invalid(
+            f"project name {value[:NAME_LENGTH]!r}: use 1 to {NAME_LENGTH} printable characters "
+            "without space at the ends."
+        )
+    return value
+
+
+def api_key(value: str) -> str:
+    """The key is never part of the message."""
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise Invalid("the API key is empty, or holds characters that an HTTP header cannot carry.")
+    if value.startswith(TOKEN_PREFIX):
+        raise Invalid(f"the API key begins with {TOKEN_PREFIX}: that is a proxy token; give the real key.")
+    return value
+
+
+def max_requests(value: int | None) -> int | None:
+    if value is not None and not 0 <= value < 2**53:
+        raise Invalid(f"max_requests {value}: use 0 or more, or none for any number.")
+    return value
+
+
+def expires_at(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise Invalid(f"expires_at {value}: name a time zone.")
+    return value.astimezone(UTC)
+
+
+def metadata(value: Mapping[str, str] | None) -> str:
+    """A flat map of strings, as JSON text."""
+    pairs = dict(value or {})
+    if len(pairs) > METADATA_PAIRS:
+        raise Invalid(f"metadata has {len(pairs)} pairs; at most {METADATA_PAIRS} are kept.")
+    for key, text in pairs.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise Invalid(f"metadata {key!r}: keys and values must be strings, not {type(text).__name__}.")
+        if not 0 < len(key) <= METADATA_KEY or not key.isprintable():
+            raise Invalid(
+                f"metadata key {key[:METADATA_KEY]!r}: use 1 to {METADATA_KEY} printable characters."
+            )
+        if len(text) > METADATA_VALUE or not text.isprintable():
+            raise Invalid(
+                f"metadata {key!r}: use at most {METADATA_VALUE} printable characters as its value."
+            )
+    return json.dumps(pairs, ensure_ascii=False, sort_keys=True)

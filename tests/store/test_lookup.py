@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from store.errors import StoreUnavailable
+from store.lookup import Reason, TokenLookup, check
+from store.tokens import TokenStore
+
+KEY = "sk-live-1234567890"
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lookup(path: Path, store: TokenStore) -> Iterator[TokenLookup]:
+    store.create_project("acme", KEY)
+    lookup = TokenLookup(path)
+    yield lookup
+    lookup.close()
+
+
+def in_another_process(path: Path, code: str) -> None:
+    setup = "import sys, pathlib, store.tokens as t; s = t.TokenStore.open(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", f"{setup}; {code}", str(path)], check=True, timeout=60)
+
+
+def test_find(store: TokenStore, lookup: TokenLookup) -> None:
+    token, text = store.create_token("acme", metadata={"team": "search"})
+    grant = lookup.find(text.reveal())
+    assert grant
+    assert grant.token == token
+    assert grant.project.api_key.reveal() == KEY
+    assert lookup.find(text.reveal()) is grant, "from memory"
+    with pytest.raises(TypeError):
+        grant.token.metadata["team"] = "other"  # type: ignore[index]
+    for wrong in (
+        "",
+        "sk-proxy-",
+        text.reveal() + "x",
+        text.reveal()[:-1],
+        "\ud800",
+        "x" * 10_000_000,
+        token.id,
+    ):
+        assert lookup.find(wrong) is None
+
+
+def test_changes_of_another_process_hold_at_once(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+    token, text = store.create_token("acme")
+
+    def reason() -> Reason | None:
+        grant = lookup.find(text.reveal())
+        assert grant
+        return check(grant, NOW)
+
+    assert reason() is None
+    in_another_process(path, "s.deactivate_project('acme')")
+    assert reason() is Reason.PROJECT_INACTIVE
+    in_another_process(path, "s.activate_project('acme')")
+    assert reason() is None
+    in_another_process(path, "s.update_project('acme', api_key='sk-rotated')")
+    grant = lookup.find(text.reveal())
+    assert grant
+    assert grant.project.api_key.reveal() == "sk-rotated"
+    in_another_process(path, f"s.revoke_token({token.id!r})")
+    assert reason() is Reason.REVOKED
+
+
+def test_counting_does_not_empty_the_memory(store: TokenStore, lookup: TokenLookup) -> None:
+    token, text = store.create_token("acme")
+    grant = lookup.find(text.reveal())
+    store.record_use({token.id: (1, NOW)})
+    assert lookup.find(text.reveal()) is grant
+
+
+def test_order_of_reasons(store: TokenStore, lookup: TokenLookup) -> None:
+    token, text = store.create_token("acme", expires_at=NOW - timedelta(seconds=1))
+    store.revoke_token(token.id)
+    store.deactivate_project("acme")
+    grant = lookup.find(text.reveal())
+    assert grant
+    assert check(grant, NOW) is Reason.REVOKED
+    # Nothing is unrevoked: a second token shows the rest.
+    store.activate_project("acme")
+    _, text = store.create_token("acme", expires_at=NOW)
+    store.deactivate_project("acme")
+    grant = lookup.find(text.reveal())
+    assert grant
+    assert check(grant, NOW) is Reason.EXPIRED
+    assert check(grant, NOW - timedelta(seconds=1)) is Reason.PROJECT_INACTIVE
+
+
+def test_a_store_that_goes_and_comes_back(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+    _, text = store.create_token("acme")
+    assert lookup.find(text.reveal())
+    aside = path.with_suffix(".aside")
+    path.rename(aside)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            lookup.find(text.reveal())
+    aside.rename(path)
+    assert lookup.find(text.reveal())
+
+
+def test_a_store_that_is_replaced(path: Path, store: TokenStore, lookup: TokenLookup, tmp_path: Path) -> None:
+    """A restored backup: the tokens of the file that is there now count, not those in memory."""
+    _, text = store.create_token("acme")
+    assert lookup.find(text.reveal())
+    other = TokenStore.open(tmp_path / "other.db")
+    other.close()
+    for leftover in path.parent.glob("store.db-*"):
+        leftover.unlink()
+    (tmp_path / "other.db").replace(path)
+    assert lookup.find(text.reveal()) is None

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from store.database import connect, create
+from store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
+from store.migrations import migrations
+from store.tokens import TokenStore
+
+KEY = "sk-live-1234567890"
+
+
+def dump(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        return "\n".join(connection.iterdump())
+
+
+def test_files_are_private(path: Path, store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_project_round_trip(store: TokenStore) -> None:
+    made = store.create_project("acme", KEY)
+    assert store.get_project(made.id) == store.get_project("acme") == made
+    assert made.api_key.reveal() == KEY
+    assert made.active
+    renamed = store.update_project("acme", name="Acme Ltd")
+    assert (renamed.id, renamed.name) == (made.id, "Acme Ltd")
+    assert store.update_project(made.id, api_key="sk-new").api_key.reveal() == "sk-new"
+    assert not store.deactivate_project(made.id).active
+    assert store.activate_project(made.id).active
+    assert [project.name for project in store.list_projects()] == ["Acme Ltd"]
+    assert KEY not in str(made.as_dict())
+
+
+def test_project_names_are_unique(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    store.create_project("other", KEY)
+    with pytest.raises(Conflict, match="'acme' exists already"):
+        store.create_project("acme", KEY)
+    with pytest.raises(Conflict, match="'acme' exists already"):
+        store.update_project("other", name="acme")
+
+
+@pytest.mark.parametrize("name", ["", " acme", "a\nb", "x" * 101])
+def test_bad_project_names(store: TokenStore, name: str) -> None:
+    with pytest.raises(Invalid):
+        store.create_project(name, KEY)
+
+
+@pytest.mark.parametrize("key", ["", "sk live", "sk-\n", "sk-ключ", "sk-proxy-abc"])
+def test_bad_keys_are_not_repeated_in_the_message(store: TokenStore, key: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        store.create_project("acme", key)
+    assert not key or key not in str(raised.value)
+
+
+def test_token_round_trip(store: TokenStore, path: Path) -> None:
+    project = store.create_project("acme", KEY)
+    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    metadata = {"user_id": "u-1", "team": "Suche"}
+    token, text = store.create_token("acme", expires_at=expiry, max_requests=5, metadata=metadata)
+    assert token.project_id == project.id
+    assert (token.expires_at, token.max_requests, token.request_count) == (expiry, 5, 0)
+    assert dict(token.metadata) == metadata
+    assert store.get_token(token.id) == token
+    assert store.list_tokens() == store.list_tokens("acme") == [token]
+    assert text.reveal().startswith("sk-proxy-")
+    assert text.reveal().startswith(token.prefix)
+    assert len(text.reveal()) > len(token.prefix) + 30
+    assert text.reveal() not in dump(path), "only a hash of the token is stored"
+    assert token.as_dict()["metadata"] == metadata
+
+
+def test_metadata_is_read_only(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    token, _ = store.create_token("acme", metadata={"team": "search"})
+    with pytest.raises(TypeError):
+        token.metadata["team"] = "other"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"n": 1},
+        {1: "n"},
+        {"nested": {"a": "b"}},
+        {"": "empty key"},
+        {"k" * 65: "v"},
+        {"k": "v" * 513},
+        {"k": "line\nbreak"},
+        {str(n): "v" for n in range(17)},
+    ],
+)
+def test_bad_metadata(store: TokenStore, metadata: Any) -> None:
+    store.create_project("acme", KEY)
+    with pytest.raises(Invalid, match="metadata"):
+        store.create_token("acme", metadata=metadata)
+    assert store.list_tokens() == []
+
+
+def test_update_token(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    token, _ = store.create_token("acme", max_requests=5, metadata={"a": "1"})
+    assert dict(store.update_token(token.id, metadata={"b": "2"}).metadata) == {"b": "2"}
+    changed = store.update_token(token.id, max_requests=None)
+    assert (changed.max_requests, dict(changed.metadata)) == (None, {"b": "2"})
+    assert not store.revoke_token(token.id).active
+    for bad in ({"max_requests": -1}, {"expires_at": datetime(2030, 1, 1)}):
+        with pytest.raises(Invalid):
+            store.update_token(token.id, **bad)  # type: ignore[arg-type]
+
+
+def test_what_is_not_there(store: TokenStore) -> None:
+    for ask in (store.get_project, store.get_token, store.revoke_token, store.deactivate_project):
+        with pytest.raises(NotFound, match="nobody"):
+            ask("nobody")
+    with pytest.raises(NotFound):
+        store.create_token("nobody")
+    with pytest.raises(NotFound):
+        store.list_tokens("nobody")
+
+
+def test_no_tokens_for_an_inactive_project(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    store.deactivate_project("acme")
+    with pytest.raises(Conflict, match="not active"):
+        store.create_token("acme")
+
+
+def test_record_use(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    token, _ = store.create_token("acme")
+    late, early = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    store.record_use({token.id: (3, late), "unknown": (1, late)})
+    store.record_use({token.id: (2, early)})
+    used = store.get_token(token.id)
+    assert (used.request_count, used.last_used_at) == (5, late)
+
+
+def test_a_database_without_metadata_is_upgraded_in_place(path: Path) -> None:
+    create(path)
+    old = Database(connect(path))
+    migrations.apply(old, stop_before="m002_token_metadata")
+    now = "2026-05-01T00:00:00.000Z"
+    old.table("projects").insert(
+        {"id": "p", "name": "acme", "api_key": KEY, "active": 1, "created_at": now, "updated_at": now}
+    )
+    old.table("tokens").insert(
+        {"id": "t", "sha256": "0" * 64, "prefix": "sk", "project_id": "p", "active": 1, "created_at": now}
+    )
+    assert "metadata" not in old["tokens"].columns_dict
+    old.close()
+    store = TokenStore.open(path)
+    assert store.get_project("acme").api_key.reveal() == KEY
+    assert dict(store.get_token("t").metadata) == {}
+    assert dict(store.update_token("t", metadata={"team": "search"}).metadata) == {"team": "search"}
+    store.close()
+
+
+def test_many_processes_may_make_the_same_store(path: Path) -> None:
+    code = (
+        "import sys, pathlib; from store.tokens import TokenStore; TokenStore.open(pathlib.Path(sys.argv[1]))"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    TokenStore.open(path).close()
+
+
+def test_a_store_of_a_newer_version_is_refused(path: Path, store: TokenStore) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('llmproxy', 'm999', '')"
+        )
+    with pytest.raises(StoreError, match="newer llmproxy"):
+        TokenStore.open(path)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, and longer than the header of one" * 100)
+    with pytest.raises(StoreError, match=r"notes\.txt"):
+        TokenStore.open(file)
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no token store at"):
+        TokenStore.open(tmp_path / "typo.db", create=False)
+    assert not (tmp_path / "typo.db").exists()
+    with pytest.raises(StoreUnavailable):
+        connect(tmp_path / "typo.db")
