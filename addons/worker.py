@@ -69,7 +69,10 @@ class Worker:
             exchanges = [exchange for exchange in batch if exchange is not None]
             if exchanges:
                 self._record(exchanges)
-        self._spool.close()
+        try:
+            self._spool.close()
+        except OSError as error:
+            logger.error("llmproxy: the writer's closing record could not be written: %s", error)
         self._tokens.close()
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:

@@ -80,7 +80,9 @@ def test_committed_events_survive_kill_9(start_proxy: StartProxy, tenant: Tenant
     for writer, last in promised.items():
         assert seen.get(writer, set()) >= set(range(1, last + 1)), f"{writer} lost events"
     assert len({event["event_id"] for event in events}) == len(events)
-    assert not (proxy.spool / "dead").exists()
+    for letters in (proxy.spool / "dead").glob("*.jsonl"):
+        reasons = [json.loads(line)["reason"] for line in letters.read_bytes().splitlines()]
+        assert all(reason.startswith("torn") for reason in reasons)
 
     after = start_proxy()
     assert chat(reverse_sdk(after, token)).choices, "nothing blocks the next start"

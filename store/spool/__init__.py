@@ -1,0 +1,19 @@
+"""The spool: a folder of append-only JSON Lines segments between the proxies and the dispatchers.
+
+::
+
+    spool/
+      0197…c1.host.4711.000001.jsonl    a segment: writer, host, pid, counter; one record a line
+      cursors/cloudwatch.json           how far a consumer has come in each segment
+      cursors/cloudwatch.lock           held by the consumer that is at work
+      dead/cloudwatch.jsonl             what a consumer could not use, with the reason
+
+What is promised: a record whose `append` returned is on disk and will be read by every consumer, at least
+once and in the order of its writer; half a line is never handed out; one bad line never stops what follows
+it. One process writes a segment, so any number of proxies share a folder without waiting for each other.
+"""
+
+from store.spool.reader import Batch, Record, SpoolReader
+from store.spool.writer import SpoolWriter
+
+__all__ = ["Batch", "Record", "SpoolReader", "SpoolWriter"]

@@ -1,0 +1,84 @@
+"""How far each consumer has come."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from store.errors import SpoolError
+from store.spool.segment import private_umask
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "cursors"
+
+
+class Cursor:
+    """The offsets of one consumer, held by one process at a time. Raises SpoolError when it is held."""
+
+    def __init__(self, spool: Path, consumer: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", consumer):
+            raise SpoolError(
+                f"consumer {consumer!r}: use 1 to 64 letters, digits, dots, dashes, underscores."
+            )
+        folder = spool / FOLDER
+        self._path = folder / f"{consumer}.json"
+        with private_umask():
+            folder.mkdir(exist_ok=True)
+            self._lock = (folder / f"{consumer}.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read(32).strip() or "unknown"
+            self._lock.close()
+            raise SpoolError(
+                f"consumer {consumer!r} of {spool} is at work in another process (pid {holder}); "
+                "stop that one, or use another consumer name."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        self.offsets = load(self._path)
+        """Bytes of each segment that are done with, by segment name."""
+        # From now on segments are kept until this consumer is past them.
+        self.move({})
+
+    def move(self, offsets: Mapping[str, int]) -> None:
+        """Take over `offsets` and make them durable; the file is replaced, never changed."""
+        self.offsets.update(offsets)
+        temporary = self._path.with_suffix(".tmp")
+        with private_umask(), temporary.open("w") as file:
+            json.dump({"version": 1, "offsets": self.offsets}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+
+    def forget(self, segment: str) -> None:
+        """Drop the offset of a segment that is gone; written with the next move."""
+        self.offsets.pop(segment, None)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def load(path: Path) -> dict[str, int]:
+    """The offsets in a cursor file; none, with a warning, where it is unreadable: rather twice than never."""
+    try:
+        offsets = json.loads(path.read_bytes())["offsets"]
+        return {str(name): int(offset) for name, offset in offsets.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("cursor %s cannot be read (%s); all that is in the spool is sent again", path, error)
+        return {}
+
+
+def all_offsets(spool: Path) -> list[dict[str, int]]:
+    """The offsets of every registered consumer."""
+    return [load(path) for path in sorted((spool / FOLDER).glob("*.json"))]

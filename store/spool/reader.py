@@ -1,0 +1,203 @@
+"""The reading side of the spool: one consumer, from its cursor on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from store.errors import SpoolError
+from store.spool import cursor as cursors
+from store.spool.cursor import Cursor
+from store.spool.segment import encode, is_being_written, private_umask, segments, writer_of
+
+DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the spool."""
+
+    line: bytes
+    """Without its line end."""
+    value: dict[str, Any]
+    segment: str
+    offset: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records in the order of their writers, and where the cursor stands after them."""
+
+    records: list[Record] = field(default_factory=list)
+    offsets: dict[str, int] = field(default_factory=dict)
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    """What is put aside, with the reason, when the batch is committed."""
+
+    @property
+    def lines(self) -> list[bytes]:
+        return [record.line for record in self.records]
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+    def bury(self, line: bytes, segment: str, offset: int, reason: str) -> None:
+        """Put a line aside: it will never be sent, and never be lost."""
+        text = line.decode("utf-8", "backslashreplace")
+        self.dead.append({"reason": reason, "segment": segment, "offset": offset, "line": text})
+
+
+class SpoolReader:
+    """Reads what its consumer has not committed. A context manager; one process at a time per consumer.
+
+    Raises SpoolError where the folder is missing or the consumer is at work elsewhere.
+    """
+
+    def __init__(self, folder: Path, consumer: str) -> None:
+        if not folder.is_dir():
+            raise SpoolError(
+                f"there is no spool at {folder}; start the proxy first, or name the right folder."
+            )
+        self.folder = folder
+        self.consumer = consumer
+        self._cursor = Cursor(folder, consumer)
+        self._last = ""
+        """The writer that was read last; the next read begins behind it, so that none has to wait."""
+
+    def __enter__(self) -> SpoolReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._cursor.close()
+
+    def read(self, *, max_events: int = 1000, max_bytes: int = 8 * 2**20) -> Batch:
+        """The next records, at most `max_events`, and about `max_bytes` unless one line alone is longer.
+
+        Nothing moves until :meth:`commit`; without it the same records come again. False at the end.
+        """
+        batch = Batch()
+        size = 0
+        for writer, paths in self._in_turn():
+            for path in paths:
+                room = max_events - len(batch.records)
+                if room <= 0 or size >= max_bytes:
+                    break
+                done = self._read_segment(path, room, max_bytes - size, batch)
+                if done:
+                    self._last = writer
+                size += done
+                if not self._exhausted(path, batch):
+                    break  # a later segment of this writer must wait for the rest
+        if not batch and batch.offsets:
+            self.commit(batch)
+        return batch
+
+    def commit(self, batch: Batch) -> None:
+        """The batch is delivered: never read it again."""
+        if batch.dead:
+            self._write_dead(batch.dead)
+        self._cursor.move(batch.offsets)
+
+    def reclaim(self) -> int:
+        """Remove the segments that every registered consumer is past. Returns how many."""
+        consumers = cursors.all_offsets(self.folder)
+        removed = 0
+        for path in segments(self.folder):
+            try:
+                with path.open("rb") as file:
+                    # Locked while it is looked at: a living writer does not let go of it.
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    size = os.fstat(file.fileno()).st_size
+                    if all(offsets.get(path.name, 0) >= size for offsets in consumers):
+                        path.unlink()
+                        removed += 1
+            except (BlockingIOError, FileNotFoundError):
+                continue
+        return removed
+
+    def backlog(self) -> int:
+        """Bytes that are still to be read."""
+        return sum(
+            max(0, path.stat().st_size - self._cursor.offsets.get(path.name, 0))
+            for path in segments(self.folder)
+            if path.exists()
+        )
+
+    def _in_turn(self) -> list[tuple[str, list[Path]]]:
+        """The segments of each writer, in order; the writers take turns in coming first."""
+        found = segments(self.folder)
+        for gone in self._cursor.offsets.keys() - {path.name for path in found}:
+            self._cursor.forget(gone)
+        writers = [(writer, list(paths)) for writer, paths in groupby(found, writer_of)]
+        first = next((index for index, (writer, _) in enumerate(writers) if writer > self._last), 0)
+        return writers[first:] + writers[:first]
+
+    def _exhausted(self, path: Path, batch: Batch) -> bool:
+        """Whether nothing is left of a segment after `batch`."""
+        offset = batch.offsets.get(path.name, self._cursor.offsets.get(path.name, 0))
+        try:
+            return path.stat().st_size <= offset
+        except FileNotFoundError:
+            return True
+
+    def _read_segment(self, path: Path, max_events: int, max_bytes: int, batch: Batch) -> int:
+        """Add complete lines of one segment to `batch`; returns their bytes."""
+        start = self._cursor.offsets.get(path.name, 0)
+        try:
+            if path.stat().st_size <= start:
+                return 0
+            finished = not is_being_written(path)  # asked before reading: then no line can be missed
+            data = _read_lines(path, start, max_bytes)
+        except FileNotFoundError:
+            return 0
+        lines = data.split(b"\n")
+        tail = lines.pop()
+        offset = start
+        for line in lines[:max_events]:
+            self._take(line, path.name, offset, batch)
+            offset += len(line) + 1
+        if not lines and tail and finished:
+            # The writer died within this line; its commit was never reported.
+            batch.bury(tail, path.name, offset, "torn: the writer died while it wrote this line")
+            offset += len(tail)
+        if offset > start:
+            batch.offsets[path.name] = offset
+        return offset - start
+
+    def _take(self, line: bytes, segment: str, offset: int, batch: Batch) -> None:
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            batch.bury(line, segment, offset, f"not JSON: {error}")
+            return
+        if isinstance(value, dict):
+            batch.records.append(Record(line, value, segment, offset))
+        else:
+            batch.bury(line, segment, offset, "not a JSON object")
+
+    def _write_dead(self, letters: Sequence[dict[str, Any]]) -> None:
+        folder = self.folder / DEAD
+        with private_umask():
+            folder.mkdir(exist_ok=True)
+            with (folder / f"{self.consumer}.jsonl").open("ab") as file:
+                file.write(b"".join(encode(letter) for letter in letters))
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _read_lines(path: Path, start: int, size: int) -> bytes:
+    """Up to `size` bytes from `start`, but one whole line at least, if there is one."""
+    with path.open("rb") as file:
+        file.seek(start)
+        parts = [file.read(size)]
+        while parts[-1] and b"\n" not in parts[-1]:
+            parts.append(file.read(max(size, 2**20)))
+        return b"".join(parts)

@@ -1,0 +1,141 @@
+"""The writing side of the spool."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from uuid_utils import uuid7
+
+from store.models import rfc3339
+from store.spool.segment import UNFINISHED, encode, private_umask, segment_name, sync_folder
+
+SEGMENT_BYTES = 64 * 2**20
+SEGMENT_SECONDS = 3600.0
+"""Age after which a new segment is begun, so that disk space comes back on quiet days too."""
+
+WRITER_RECORD = "llm_proxy_writer"
+
+
+class SpoolWriter:
+    """Appends records. For one thread; any number of processes may write into one folder.
+
+    Raises OSError where the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_seconds: float = SEGMENT_SECONDS,
+    ) -> None:
+        self.writer = str(uuid7())
+        """Identifies this run of this process in every record."""
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
+        self._sequence = 0
+        self._counter = 0
+        self._descriptor: int | None = None
+        with private_umask():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._begin_segment()
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Write `records`, numbered, and return the last number once they are on disk.
+
+        All or nothing: when OSError is raised none of them is in the spool, and the same call can be made
+        again. (Only if the disk also fails to take back a half-written group can a record be there twice,
+        with the same `event_id`.)
+        """
+        numbered = [
+            encode({**record, "writer": self.writer, "seq": number})
+            for number, record in enumerate(records, self._sequence + 1)
+        ]
+        self._write(b"".join(numbered))
+        self._sequence += len(numbered)
+        return self._sequence
+
+    def close(self) -> None:
+        """State the last number, so that a reader can tell that nothing is missing, and let go."""
+        if self._descriptor is None and not self._sequence:
+            return
+        try:
+            if self._sequence:
+                now = rfc3339(datetime.now(UTC))
+                last = {
+                    "type": WRITER_RECORD,
+                    "writer": self.writer,
+                    "last_seq": self._sequence,
+                    "timestamp": now,
+                }
+                self._write(encode(last))
+            else:
+                self._path.unlink(missing_ok=True)
+        finally:
+            self._end_segment()
+
+    def _write(self, data: bytes) -> None:
+        """One write, one fdatasync."""
+        self._rotate_if_due()
+        assert self._descriptor is not None
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            self._take_back()
+            raise
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # What the kernel did with the pages is unknown, and a second sync would not tell (fsync(2)).
+            self._take_back()
+            self._end_segment()
+            raise
+        self._size += len(data)
+
+    def _take_back(self) -> None:
+        """Cut off what was half written; where that fails too, the segment ends here."""
+        assert self._descriptor is not None
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            self._end_segment()
+
+    def _rotate_if_due(self) -> None:
+        if self._descriptor is not None:
+            young = time.monotonic() - self._begun < self._segment_seconds
+            if self._size == 0 or (self._size < self._segment_bytes and young):
+                return
+            self._end_segment()
+        self._begin_segment()
+
+    def _begin_segment(self) -> None:
+        self._counter += 1
+        path = self._folder / segment_name(self.writer, self._counter)
+        # Locked under another name first: a reader takes an unlocked segment for finished.
+        unfinished = path.with_name(path.name + UNFINISHED)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unfinished.rename(path)
+            sync_folder(self._folder)
+        except OSError:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+        self._descriptor, self._path, self._size, self._begun = descriptor, path, 0, time.monotonic()
+
+    def _end_segment(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
