@@ -11,12 +11,16 @@ from typing import Any
 from mitmproxy import ctx, http
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import server
-from mitmproxy.proxy.layers.http import HttpStream, RequestHeaders, SendHttp
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import RequestHeaders
 from mitmproxy.proxy.utils import ReceiveBuffer
 
 
 class DiscardingBuffer(ReceiveBuffer):
     """Takes the place of a stream's request buffer and keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def __iadd__(self, other: bytes | bytearray | memoryview) -> DiscardingBuffer:
         return self
@@ -63,18 +67,18 @@ def on_request_headers_sent(replace: Callable[[http.Request, Connection], http.R
     What `replace` returns is serialised in place of the flow's own request, which it must leave as it is.
     Installed once per process; a later call replaces the earlier function.
     """
-    SendHttp._llmproxy_replace = staticmethod(replace)
+    SendHttp._llmproxy_replace = staticmethod(replace)  # type: ignore[attr-defined]
     if getattr(SendHttp.__init__, "_llmproxy", False):
         return
     original = SendHttp.__init__
 
     def init(self: Any, event: Any, connection: Connection) -> None:
         if isinstance(event, RequestHeaders):
-            event.request = SendHttp._llmproxy_replace(event.request, connection)
+            event.request = SendHttp._llmproxy_replace(event.request, connection)  # type: ignore[attr-defined]
         original(self, event, connection)
 
     init._llmproxy = True  # type: ignore[attr-defined]
-    SendHttp.__init__ = init
+    SendHttp.__init__ = init  # type: ignore[method-assign]
 
 
 def inactivity_timeout() -> float:

@@ -161,7 +161,7 @@ def _upstream(options: Options) -> Upstream | None:
 
 def _endpoints(options: Options) -> frozenset[str]:
     endpoints = frozenset(_split(options.llm_endpoints))
-    if strange := endpoints - KNOWN_NAMES - RISK_CLASSES:
+    if strange := endpoints - KNOWN_NAMES - RISK_CLASSES.keys():
         raise exceptions.OptionsError(
             f"llmproxy: option llm_endpoints holds {sorted(strange)[0]!r}; "
             f"use a risk class ({', '.join(sorted(RISK_CLASSES))}) or an endpoint name."

@@ -65,7 +65,7 @@ class Proxy:
 
     @property
     def reverse_url(self) -> str:
-        return f"http://127.0.0.1:{self.reverse_port}"
+        return f"http://127.0.0.2:{self.reverse_port}"
 
     @property
     def output(self) -> str:
@@ -78,7 +78,8 @@ class Proxy:
     def command(self) -> list[str]:
         modes = ["regular@127.0.0.1:0"]
         if self.reverse:
-            modes.append(f"reverse:{self.reverse}@127.0.0.1:0")
+            # mitmproxy takes two listeners on port 0 of one address for the same; 127/8 is all loopback.
+            modes.append(f"reverse:{self.reverse}@127.0.0.2:0")
         settings = [f"confdir={self.folder / 'ca'}", f"llm_store={self.store}", f"llm_spool={self.spool}"]
         return [
             str(Path(sys.executable).parent / self.program),

@@ -1,0 +1,56 @@
+"""When the first token came: the first event of a stream that carries text, arguments or audio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from addons.openai.body import header
+from addons.openai.encoding import Decoder, codings_of
+from addons.openai.messages import Response
+from addons.openai.sse import Parser
+
+BOOKKEEPING = frozenset({"role", "index", "id", "type", "obfuscation", "name", "object"})
+
+
+def first_content(response: Response, chunks: Sequence[bytes]) -> int | None:
+    """The index in `chunks` (the pieces of the wire body, in order) that completes the first content.
+
+    None for an answer that is not an event stream, or one that says nothing.
+    """
+    decoder = Decoder(codings_of(header(response.headers, "content-encoding")))
+    parser = Parser()
+    for index, chunk in enumerate(chunks):
+        for event in parser.feed(decoder.feed(chunk)):
+            try:
+                value = json.loads(event.data)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and _has_content(value):
+                return index
+    return None
+
+
+def _has_content(event: Mapping[str, Any]) -> bool:
+    delta = event.get("delta")
+    if isinstance(delta, str):
+        return bool(delta)
+    if isinstance(delta, Mapping):  # a thread's message
+        return _says_something(delta)
+    if event.get("b64_json") or event.get("audio"):
+        return True
+    choices = event.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        if isinstance(choice, Mapping) and (choice.get("text") or _says_something(choice.get("delta"))):
+            return True
+    return False
+
+
+def _says_something(value: Any) -> bool:
+    """Whether there is a text below `value` that is not mere bookkeeping."""
+    if isinstance(value, Mapping):
+        return any(_says_something(item) for key, item in value.items() if key not in BOOKKEEPING)
+    if isinstance(value, list):
+        return any(_says_something(item) for item in value)
+    return isinstance(value, str) and bool(value)

@@ -1,0 +1,81 @@
+"""One exchange as plain data: what :func:`addons.openai.summarize` takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from addons.openai.usage import Usage
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the client sent it."""
+
+    method: str
+    url: str
+    """Path and query, or a whole URL."""
+    headers: Headers = ()
+    body: bytes = b""
+    """As on the wire, still content-coded; or, where something was skipped, its decoded beginning."""
+    skipped: int = 0
+    """Bytes between `body` and `tail` that were not kept."""
+    tail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response as the server sent it; the fields of a cut body are those of :class:`Request`."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+    complete: bool = True
+    """False where the body broke off."""
+    skipped: int = 0
+    tail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """The API's error object, wherever it stood: in a body, an event, or a failed response."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an exchange was about."""
+
+    endpoint: str
+    stream: bool = False
+    """Whether the answer is an event stream, or, without an answer, whether one was asked for."""
+    api_version: str | None = None
+    model: str | None = None
+    """The model that answered; what was asked for where the answer does not say."""
+    model_requested: str | None = None
+    service_tier: str | None = None
+    """The tier that served the call, which may not be the one asked for."""
+    finish_reasons: Sequence[str] = ()
+    response_id: str | None = None
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+    usage: Usage | None = None
+    """As the API reported it; None where it did not, and `usage_missing` says why."""
+    usage_missing: str | None = None
+    error: ApiError | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, Any] | None = None
+    request: Any = None
+    """The request's body: an object where it is JSON or a form, else text."""
+    output: Any = None
+    """The response's body: an object, reassembled where it came as a stream; else text; None for bytes."""
+    truncated: list[str] = field(default_factory=list)
+    """What is not whole, in words: ``request``, ``response``, with the reason."""
