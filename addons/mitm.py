@@ -20,7 +20,7 @@ class DiscardingBuffer(ReceiveBuffer):
     """Takes the place of a stream's request buffer and keeps nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __iadd__(self, other: bytes | bytearray | memoryview) -> DiscardingBuffer:
         return self

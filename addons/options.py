@@ -98,7 +98,7 @@ def declare(loader: Loader) -> None:
 
 def unknown(options: Options) -> list[str]:
     """Names that look like ours but are not declared; mitmproxy keeps them for a script still to come."""
-    return sorted(name for name in options.deferred if name.startswith(PREFIX))
+    return sorted(name for name in options.deferred if name.startswith(PREFIX) and name not in options)
 
 
 def parse(options: Options) -> Settings:
@@ -110,9 +110,9 @@ def parse(options: Options) -> Settings:
         store=Path(options.llm_store).expanduser(),
         spool=Path(options.llm_spool).expanduser(),
         destinations=Destinations(_hosts(options), upstream),
-        other_hosts=options.llm_other_hosts,
+        other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
         endpoints=_endpoints(options),
-        capture=options.llm_capture,
+        capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
     )
 
@@ -127,6 +127,13 @@ def refuse_unsafe(options: Options) -> None:
         raise exceptions.OptionsError(
             f"llmproxy: option {name}={getattr(options, name)!r} could lead keys elsewhere; unset it."
         )
+
+
+def _choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """mitmproxy does not check choices that were given on the command line."""
+    if value not in choices:
+        raise exceptions.OptionsError(f"llmproxy: option {name}={value!r}: use one of {', '.join(choices)}.")
+    return value
 
 
 def _split(values: Sequence[str]) -> list[str]:

@@ -36,32 +36,46 @@ class Runtime:
     settings: options.Settings
     services: Services | None = None
     """None before the start and after the end; the gate then refuses."""
+    refused: bool = False
+    """Whether the start failed."""
 
     def load(self, loader: Loader) -> None:
         seal.install()  # before anything that can fail
         mitm.on_request_headers_sent(wire.with_key)
-        options.declare(loader)
-        options.refuse_vulnerable_mitmweb(type(ctx.master).__name__)
-        # Eager would dial upstream before the token is known.
+        try:
+            options.declare(loader)
+            options.refuse_vulnerable_mitmweb(type(ctx.master).__name__)
+        except exceptions.OptionsError as error:
+            self._refuse_start(error)
+        # Eager, the default, would dial upstream before the token is known.
         ctx.options.update(connection_strategy="lazy")
 
     def configure(self, updated: set[str]) -> None:
-        if self.services is not None and (fixed := FIXED_AT_START & updated):
+        if self.refused:
+            return
+        if self.services is None:
+            try:
+                self.settings = options.parse(ctx.options)
+                self.services = self._open()
+            except exceptions.OptionsError as error:
+                self._refuse_start(error)
+                return
+        elif "connection_strategy" in updated and ctx.options.connection_strategy != "lazy":
+            raise exceptions.OptionsError("llmproxy: option connection_strategy must stay lazy.")
+        elif fixed := FIXED_AT_START & updated:
             raise exceptions.OptionsError(
                 f"llmproxy: option {min(fixed)} cannot change while the proxy runs; restart it."
             )
-        if "connection_strategy" in updated and ctx.options.connection_strategy != "lazy":
-            raise exceptions.OptionsError("llmproxy: option connection_strategy must stay lazy.")
-        self.settings = options.parse(ctx.options)
-        if self.services is None:
-            self.services = self._open()
+        else:
+            self.settings = options.parse(ctx.options)
         self.services.worker.capture = self.settings.capture
 
     def running(self) -> None:
         for name in options.unknown(ctx.options):
-            # An ERROR record during the start makes mitmproxy exit with 1.
-            logger.error(
-                "llmproxy: there is no option %s; see `mitmdump --options` for the llm_ options.", name
+            self._refuse_start(
+                exceptions.OptionsError(
+                    f"llmproxy: there is no option {name}; see `mitmdump -s addons/llmproxy.py --options`."
+                )
             )
 
     def close(self) -> None:
@@ -72,6 +86,14 @@ class Runtime:
         services.worker.close()
         services.quota.close()
         services.lookup.close()
+
+    def _refuse_start(self, error: Exception) -> None:
+        """One line for the user. An error that is logged during the start makes mitmproxy exit with 1.
+
+        (Raised from here, it would be shown with a traceback, and the proxy would start without us.)
+        """
+        self.refused = True
+        logger.error("%s", error)
 
     def _open(self) -> Services:
         store, spool = self.settings.store, self.settings.spool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -15,10 +16,18 @@ MODEL = "gpt-4o-mini"
 CHAT_URL = "https://api.openai.com/v1/chat/completions"
 
 
-def http(proxy: Proxy, **settings: Any) -> httpx.Client:
+class OnlyHttp2(ssl.SSLContext):
+    """httpx offers HTTP/1.1 before HTTP/2, and mitmproxy takes the first that it knows."""
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        super().set_alpn_protocols(["h2"])
+
+
+def http(proxy: Proxy, *, http2: bool = False) -> httpx.Client:
     """httpx through the proxy's CONNECT, with the proxy's CA."""
-    trust = ssl.create_default_context(cafile=str(proxy.ca_file))
-    return httpx.Client(proxy=proxy.url, verify=trust, timeout=60, **settings)
+    trust = OnlyHttp2(ssl.PROTOCOL_TLS_CLIENT) if http2 else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.load_verify_locations(proxy.ca_file)
+    return httpx.Client(proxy=proxy.url, verify=trust, timeout=60, http2=http2)
 
 
 def sdk(proxy: Proxy, token: str, *, http2: bool = False) -> openai.OpenAI:

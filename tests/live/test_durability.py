@@ -96,7 +96,7 @@ def test_spool_that_cannot_be_written_refuses_new_calls(start_proxy: StartProxy,
     _, token = tenant.token()
     assert chat(reverse_sdk(proxy, token)).choices
     proxy.wait_calls(1)
-    proxy.process.rlimit(1, (1, 1))  # RLIMIT_FSIZE: no file may grow any more
+    proxy.process.rlimit(1, (1, -1))  # RLIMIT_FSIZE: no file may grow any more
     assert chat(reverse_sdk(proxy, token)).choices
     url = f"{proxy.reverse_url}/v1/chat/completions"
 

@@ -97,10 +97,10 @@ def test_reasons_have_their_order(proxy: Proxy, tenant: Tenant) -> None:
     """A token with every fault at once is told the first one; as each is mended, the next."""
     past = datetime.now(UTC) - timedelta(days=1)
     token_id, token = tenant.token(expires_at=past, max_requests=0)
-    tenant.store.revoke_token(token_id)
-    tenant.store.deactivate_project(tenant.project.id)
     fresh_expired = tenant.token(expires_at=past, max_requests=0)[1]
     inactive = tenant.token(max_requests=0)[1]
+    tenant.store.revoke_token(token_id)
+    tenant.store.deactivate_project(tenant.project.id)
 
     def message(text: str, url: str = "https://api.openai.com/v1/organization/projects") -> str:
         with http(proxy) as client:
@@ -178,7 +178,10 @@ def test_refused_upload_costs_no_memory(way: str, proxy: Proxy, tenant: Tenant) 
     if way.startswith("reverse"):
         client, url = httpx.Client(trust_env=False, timeout=120), f"{proxy.reverse_url}/v1/files"
     else:
-        client, url = http(proxy, http2=way.endswith("h2")), "https://api.openai.com/v1/files"
+        client, url = (
+            http(proxy, http2=way.endswith("h2")),
+            "https://api.openai.com/v1/files",
+        )
     with client:
         refused = client.post(url, headers=headers, content=body())  # type: ignore[arg-type]
     assert refused.status_code == 401
@@ -191,8 +194,8 @@ def test_garbage_does_not_end_the_proxy(proxy: Proxy, tenant: Tenant) -> None:
         b"GET / HTTP/1.1\r\nHost: \xff\r\nAuthorization: Bearer \xff\r\n\r\n",
         b"\r\n",
     ):
-        for port in (proxy.port, proxy.reverse_port):
-            with socket.create_connection(("127.0.0.1", port), 5) as raw:
+        for address in (("127.0.0.1", proxy.port), ("127.0.0.2", proxy.reverse_port)):
+            with socket.create_connection(address, 5) as raw:
                 raw.sendall(garbage)
     assert chat(sdk(proxy, tenant.token()[1])).choices
     wait_for(proxy.process.is_running, "the proxy lives")

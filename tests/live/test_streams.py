@@ -9,6 +9,7 @@ import ssl
 import threading
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from mitmproxy import version
@@ -23,6 +24,9 @@ WAYS = {
     "connect-h2": lambda proxy, token: sdk(proxy, token, http2=True),
     "reverse-plain": reverse_sdk,
 }
+
+BROKEN_OFF = (openai.APIConnectionError, httpx.TransportError)
+"""What the SDK raises within a stream differs from version to version."""
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -120,7 +124,7 @@ def test_client_that_leaves(proxy: Proxy, tenant: Tenant, upstream: Upstream) ->
 @pytest.mark.parametrize("http2", [False, True])
 def test_upstream_that_breaks_off(http2: bool, proxy: Proxy, tenant: Tenant, upstream: Upstream) -> None:
     upstream.handler = lambda seen: stream_answer([delta("one "), delta("two "), ABORT])
-    with pytest.raises(Exception, match=r"(?i)peer closed|incomplete|terminated|reset|StreamReset"):
+    with pytest.raises(BROKEN_OFF):
         list(chat(sdk(proxy, tenant.token()[1], http2=http2), stream=True))
     call = proxy.wait_call()
     assert call["outcome"] == "upstream_aborted"
@@ -156,7 +160,7 @@ def test_silent_upstream_is_a_timeout(start_proxy: StartProxy, tenant: Tenant, u
     never = threading.Event()
     upstream.handler = lambda seen: stream_answer([delta("one "), never])
     proxy = start_proxy("tcp_timeout=2")
-    with pytest.raises(Exception, match=r"(?i)closed|terminated|incomplete"):
+    with pytest.raises(BROKEN_OFF):
         list(chat(sdk(proxy, tenant.token()[1]), stream=True))
     never.set()
     assert proxy.wait_call()["outcome"] == "timeout"
