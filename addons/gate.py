@@ -30,6 +30,8 @@ from store.models import Grant
 class Gate:
     """Clears, refuses or ignores every flow; nothing passes unmarked (see :mod:`addons.seal`)."""
 
+    name = "llmproxy-gate"  # mitmproxy refuses two addons of one name, and takes the class's by default
+
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.raw_clients: WeakSet[connection.Client] = WeakSet()

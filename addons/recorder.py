@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 class Recorder:
     """Last of the addons: nothing that goes wrong here reaches the client."""
 
+    name = "llmproxy-recorder"
+
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 

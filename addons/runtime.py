@@ -33,6 +33,8 @@ class Services:
 class Runtime:
     """First of the addons: owns the options and everything that has to be opened and closed."""
 
+    name = "llmproxy-runtime"
+
     settings: options.Settings
     services: Services | None = None
     """None before the start and after the end; the gate then refuses."""

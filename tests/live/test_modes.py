@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mitmproxy import version
 
 from tests.live.clients import chat, reverse_sdk, sdk
 from tests.live.conftest import StartProxy, Tenant
-from tests.live.harness import Proxy, wait_for
+from tests.live.harness import Proxy
 
 IS_11 = version.VERSION.startswith("11.")
 
@@ -38,14 +38,14 @@ def test_saved_flows_are_not_counted_again(start_proxy: StartProxy, tenant: Tena
 def test_mitmweb_shows_the_call_without_the_key(start_proxy: StartProxy, tenant: Tenant) -> None:
     if IS_11:
         pytest.skip("mitmweb 11 is refused; see the next test")
-    proxy = start_proxy("web_open_browser=false", "web_port=0", "web_password=secret", program="mitmweb")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = ("web_open_browser=false", f"web_port={port}", "web_password=secret")
+    proxy = start_proxy(*settings, program="mitmweb")
     _, token = tenant.token()
     list(chat(sdk(proxy, token), stream=True))
     proxy.wait_calls(1)
-    address = wait_for(
-        lambda: re.search(r"http://127\.0\.0\.1:(\d+)/\?token", proxy.output), "the web address"
-    )
-    base = f"http://127.0.0.1:{address[1]}"
+    base = f"http://127.0.0.1:{port}"
     headers = {"authorization": "Bearer secret"}
     with httpx.Client(trust_env=False, headers=headers) as client:
         flows = client.get(f"{base}/flows")
