@@ -1,0 +1,1 @@
+"""Drains the spool to where events are wanted. Knows backends, never flows."""

@@ -1,0 +1,49 @@
+"""Where events go. A sink is one small class; :mod:`dispatch.service` does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from store.spool import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that this backend will never take, and why."""
+
+    record: Record
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Records that go out in one request, in the form in which they go out."""
+
+    records: Sequence[Record]
+    content: Any
+
+
+@dataclass(slots=True)
+class Plan:
+    """A batch, cut into requests."""
+
+    parcels: list[Parcel] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Sink(Protocol):
+    """One backend."""
+
+    name: str
+
+    def plan(self, records: Sequence[Record]) -> Plan:
+        """Cut records into requests that the backend's limits allow. No input or output here."""
+        ...
+
+    def send(self, parcel: Parcel) -> list[Rejected]:
+        """Deliver; what comes back was refused for good. Raises DeliveryError to have it sent again."""
+        ...
+
+    def close(self) -> None: ...

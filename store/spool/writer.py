@@ -72,6 +72,7 @@ class SpoolWriter:
                 now = rfc3339(datetime.now(UTC))
                 last = {
                     "type": WRITER_RECORD,
+                    "event_id": str(uuid7()),
                     "writer": self.writer,
                     "last_seq": self._sequence,
                     "timestamp": now,

@@ -1,0 +1,115 @@
+"""What the commands share: where the store and the spool are, how values are written, how errors are told."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from store.errors import Invalid, SpoolError, StoreError
+from store.tokens import TokenStore
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_STORE = Path("data/store.db")
+DEFAULT_SPOOL = Path("data/spool")
+
+
+@dataclass(slots=True)
+class Places:
+    """Where the store and the spool are; the nearest answer to the verb counts."""
+
+    store: Path = DEFAULT_STORE
+    spool: Path = DEFAULT_SPOOL
+
+
+def places(command: Command) -> Command:
+    """Add --store and --spool to a command, which gets them as `places`."""
+
+    @click.option(
+        "--store", type=Path, envvar="LLMPROXY_STORE", help=f"Token store.  [default: {DEFAULT_STORE}]"
+    )
+    @click.option(
+        "--spool", type=Path, envvar="LLMPROXY_SPOOL", help=f"Folder of events.  [default: {DEFAULT_SPOOL}]"
+    )
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(
+        ctx: click.Context, /, *args: Any, store: Path | None, spool: Path | None, **rest: Any
+    ) -> Any:
+        found = ctx.ensure_object(Places)
+        for name, value in (("store", store), ("spool", spool)):
+            source = ctx.get_parameter_source(name)
+            inherited = ctx.parent is not None and source is not click.core.ParameterSource.COMMANDLINE
+            if value is not None and not inherited:
+                setattr(found, name, value.expanduser())
+        with told():
+            return command(*args, places=found, **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell an expected failure on one line, with the right exit code."""
+    try:
+        yield
+    except Invalid as error:
+        raise click.UsageError(str(error)) from error
+    except (StoreError, SpoolError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_store(places: Places, *, create: bool = False) -> Iterator[TokenStore]:
+    """The token store, closed at the end; made only where `create` says so, so that a typo is noticed."""
+    store = TokenStore.open(places.store, create=create)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class Expiry(click.ParamType[datetime | str]):
+    """A time from now (``30d``, ``12h``), a date, a time (RFC 3339), or ``never``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | str:
+        if isinstance(value, datetime) or value == "never":
+            return value  # type: ignore[no-any-return]
+        if match := re.fullmatch(r"(\d{1,6})([smhdw])", value):
+            return datetime.now(UTC) + timedelta(seconds=int(match[1]) * UNITS[match[2]])
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r}: write 30d, 12h, 2027-01-31, 2027-01-31T12:00:00Z or never.", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``KEY=VALUE``."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        if not key or not equals:
+            self.fail(f"{value!r}: write KEY=VALUE.", param, ctx)
+        return key, text

@@ -1,0 +1,98 @@
+"""``llmproxy project``: who pays, and with which key."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from scripts.options import Places, open_store, places
+from scripts.output import show, show_all
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+PROJECT = click.argument("project", metavar="ID_OR_NAME")
+API_KEY_HELP = "The real key. '-' reads it from standard input, which keeps it out of the shell's history."
+
+
+@click.group()
+def project() -> None:
+    """Projects: each holds a real API key that its tokens stand for."""
+
+
+@project.command()
+@click.argument("name")
+@click.option("--api-key", required=True, help=API_KEY_HELP)
+@JSON
+@places
+def create(*, name: str, api_key: str, as_json: bool, places: Places) -> None:
+    """Make a project. Makes the store too, if there is none."""
+    with open_store(places, create=True) as store:
+        show(store.create_project(name, _key(api_key)).as_dict(), as_json=as_json)
+
+
+@project.command(name="list")
+@JSON
+@places
+def list_(*, as_json: bool, places: Places) -> None:
+    """List all projects."""
+    with open_store(places) as store:
+        rows = [project.as_dict() for project in store.list_projects()]
+    show_all(
+        rows,
+        ("id", "name", "active", "created_at"),
+        as_json=as_json,
+        nothing="There are no projects yet; make one with `llmproxy project create`.",
+    )
+
+
+@project.command(name="show")
+@PROJECT
+@JSON
+@places
+def show_(*, project: str, as_json: bool, places: Places) -> None:
+    """Show a project. Its key is never shown."""
+    with open_store(places) as store:
+        show(store.get_project(project).as_dict(), as_json=as_json)
+
+
+@project.command()
+@PROJECT
+@click.option("--name", help="A new name.")
+@click.option("--api-key", help=API_KEY_HELP)
+@JSON
+@places
+def update(*, project: str, name: str | None, api_key: str | None, as_json: bool, places: Places) -> None:
+    """Rename a project, or give it another key. Running proxies use it from the next call on."""
+    changes: dict[str, str] = {}
+    if name is not None:
+        changes["name"] = name
+    if api_key is not None:
+        changes["api_key"] = _key(api_key)
+    if not changes:
+        raise click.UsageError("nothing to change: give --name or --api-key.")
+    with open_store(places) as store:
+        show(store.update_project(project, **changes).as_dict(), as_json=as_json)  # type: ignore[arg-type]
+
+
+@project.command()
+@PROJECT
+@JSON
+@places
+def activate(*, project: str, as_json: bool, places: Places) -> None:
+    """Let the tokens of a project pass again."""
+    with open_store(places) as store:
+        show(store.activate_project(project).as_dict(), as_json=as_json)
+
+
+@project.command()
+@PROJECT
+@JSON
+@places
+def deactivate(*, project: str, as_json: bool, places: Places) -> None:
+    """Refuse all tokens of a project, from the next call on."""
+    with open_store(places) as store:
+        show(store.deactivate_project(project).as_dict(), as_json=as_json)
+
+
+def _key(value: str) -> str:
+    return sys.stdin.readline().strip() if value == "-" else value

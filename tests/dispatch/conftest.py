@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uuid_utils import uuid7
+
+from store.models import rfc3339
+from store.spool import SpoolWriter
+from tests.dispatch.cloudwatch import REGION, Layer, moto_server
+
+_groups = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    with moto_server() as address:
+        yield address
+
+
+@pytest.fixture
+def layer(moto: str) -> Iterator[Layer]:
+    with Layer(moto).running() as running:
+        yield running
+
+
+@pytest.fixture
+def group() -> str:
+    """A log group that no other test uses."""
+    return f"/llm/test-{os.getpid()}-{next(_groups)}"
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def usage_event(number: int, at: datetime | None = None, **fields: Any) -> dict[str, Any]:
+    """An event as the proxy writes it, with content that must not leave the machine."""
+    return {
+        "schema": 1,
+        "type": "llm_proxy_usage",
+        "event_id": str(uuid7()),
+        "timestamp": rfc3339(at or datetime.now(UTC) - timedelta(seconds=1000 - number % 1000)),
+        "duration_ms": 12,
+        "outcome": "ok",
+        "status": 200,
+        "error": {"type": "t", "code": "c", "message": "SECRET error text"},
+        "request_id": "r",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "client": {"ip": "127.0.0.1", "user_agent": "SECRET agent", "sdk": "python/3.0"},
+        "project_id": "p",
+        "token_id": "t",
+        "token_metadata": {"team": "search"},
+        "user": {"id": "u", "source": "user"},
+        "model": "gpt-4o-mini",
+        "usage": {"input_tokens": number, "output_tokens": 1, "total_tokens": number + 1, "source": "api"},
+        "cost": {"usd": "0.001", "price_source": "x"},
+        "request": {"headers": {"user-agent": "SECRET"}, "body": {"messages": "SECRET prompt"}},
+        "response": {"body": "SECRET answer"},
+        **fields,
+    }
+
+
+def write(spool: Path, events: Sequence[Mapping[str, Any]], group_size: int = 100) -> list[str]:
+    """Spool events, as a proxy that then ends; returns their ids."""
+    writer = SpoolWriter(spool)
+    for start in range(0, len(events), group_size):
+        writer.append(events[start : start + group_size])
+    writer.close()
+    return [event["event_id"] for event in events]
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+AWS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DISPATCHER_", "LLMPROXY_"))}
+    return {**kept, **AWS, **changes}
+
+
+def command(spool: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "scripts.cli", "--spool", str(spool), "dispatch", *arguments]
+
+
+def to_cloudwatch(endpoint: str, group: str, *arguments: str) -> list[str]:
+    return [
+        *("--service", "cloudwatch", "--endpoint-url", endpoint, "--region", REGION),
+        *("--log-group", group, "--log-stream", "proxy", *arguments),
+    ]
+
+
+@pytest.fixture
+def dispatch(spool: Path) -> Run:
+    """Run the dispatcher as a process."""
+
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(spool, *arguments),
+            env=environment(**changes),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run

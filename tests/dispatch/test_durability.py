@@ -1,0 +1,87 @@
+"""The dispatcher is killed again and again; nothing is lost, and little is sent twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from store.spool import SpoolReader, SpoolWriter
+from tests.dispatch.cloudwatch import Layer, stored
+from tests.dispatch.conftest import Run, command, environment, to_cloudwatch, usage_event
+
+KILLS = 50
+BATCH = 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kill_9_of_the_dispatcher(moto: str, layer: Layer, group: str, spool: Path, dispatch: Run) -> None:
+    rng = random.Random(3)
+    written: list[str] = []
+    stop = threading.Event()
+    writer = SpoolWriter(spool, segment_bytes=200_000)
+
+    def work() -> None:
+        while not stop.is_set():
+            events = [usage_event(n) for n in range(rng.randint(1, 40))]
+            writer.append(events)
+            written.extend(event["event_id"] for event in events)
+            stop.wait(0.02)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(KILLS):
+            before = len(layer.puts)
+            arguments = to_cloudwatch(layer.url, group, "--follow", "--batch-size", str(BATCH))
+            process = subprocess.Popen(
+                command(spool, *arguments), env=environment(), stderr=subprocess.DEVNULL
+            )
+            deadline = time.monotonic() + 60
+            # Sometimes before the first request, mostly in the midst of the work.
+            while rng.random() < 0.95 and len(layer.puts) == before and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+    finally:
+        stop.set()
+        thread.join(10)
+        writer.close()
+    assert dispatch(*to_cloudwatch(layer.url, group)).returncode == 0
+    found = Counter(m["event_id"] for m in stored(moto, group) if m["type"] == "llm_proxy_usage")
+    assert set(found) == set(written)
+    assert layer.refused == []
+    assert sum(found.values()) - len(found) <= KILLS * BATCH
+    with SpoolReader(spool, "cloudwatch") as reader:
+        assert reader.backlog() == 0
+
+
+def test_stop_by_signal(moto: str, group: str, spool: Path) -> None:
+    """SIGTERM ends a follower with 0, and what it sent is not sent again."""
+    writer = SpoolWriter(spool)
+    writer.append([usage_event(1)])
+    process = subprocess.Popen(
+        command(spool, *to_cloudwatch(moto, group, "--follow")),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    cursor = spool / "cursors" / "cloudwatch.json"
+    while time.monotonic() < deadline and not (cursor.exists() and "jsonl" in cursor.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Sent 1 events" in said
+    writer.close()
+    with SpoolReader(spool, "cloudwatch") as reader:
+        assert [record.value["type"] for record in reader.read().records] == ["llm_proxy_writer"]
