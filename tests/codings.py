@@ -16,6 +16,11 @@ def raw_deflate(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
+def gzipped(data: bytes) -> bytes:
+    """Without a time stamp, so that equal bodies are equal when coded."""
+    return gzip.compress(data, mtime=0)
+
+
 def zstd(data: bytes) -> bytes:
     compressed: bytes = zstandard.ZstdCompressor().compress(data)
     return compressed
@@ -27,11 +32,11 @@ def br(data: bytes) -> bytes:
 
 CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "identity": ("", lambda data: data),
-    "gzip": ("gzip", gzip.compress),
+    "gzip": ("gzip", gzipped),
     "deflate": ("deflate", zlib.compress),
     "raw deflate": ("deflate", raw_deflate),
     "br": ("br", br),
     "zstd": ("zstd", zstd),
-    "gzip, br": ("gzip, br", lambda data: br(gzip.compress(data))),
+    "gzip, br": ("gzip, br", lambda data: br(gzipped(data))),
 }
 """By name: the Content-Encoding header and the function that applies it."""
