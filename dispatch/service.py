@@ -58,21 +58,21 @@ class Dispatcher:
         *,
         batch_size: int,
         follow: bool,
+        stop: threading.Event | None = None,
         on_progress: Callable[[Totals, int], None] | None = None,
     ) -> None:
-        """`on_progress` gets the totals and the bytes that are left, after each batch and while idle."""
+        """`stop`, once set, ends the work after the request that is on its way.
+
+        `on_progress` gets the totals and the bytes that are left, after each batch and while idle.
+        """
         self.totals = Totals()
         self._reader = reader
         self._sink = sink
         self._batch_size = batch_size
         self._follow = follow
         self._on_progress = on_progress
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self._reclaimed = time.monotonic()
-
-    def stop(self) -> None:
-        """End after the request that is on its way. Safe in a signal handler."""
-        self._stop.set()
 
     def run(self) -> None:
         """Work until stopped; without `follow`, until the spool is drained.

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import click
 
 from dispatch.errors import DeliveryError
-from dispatch.service import Dispatcher, GaveUp, Totals
+from dispatch.service import POLL_SECONDS, Dispatcher, GaveUp, Totals
 from dispatch.sinks import Sink
 from scripts.options import Places, places
 from scripts.progress import ProgressLine
 from store.spool import SpoolReader
+
+logger = logging.getLogger(__name__)
 
 SERVICES = ("cloudwatch", "file")
 
@@ -99,13 +102,18 @@ def dispatch(
     """Send the events of the spool to CloudWatch Logs, or to a file."""
     line = ProgressLine()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[line.log_handler()])
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
         sink = _sink(service, settings)
         stack.callback(sink.close)
+        if follow and not _wait_for_folder(places.spool, stop):
+            return
         reader = stack.enter_context(SpoolReader(places.spool, consumer or service))
-        dispatcher = Dispatcher(reader, sink, batch_size=batch_size, follow=follow, on_progress=line.update)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: dispatcher.stop())
+        dispatcher = Dispatcher(
+            reader, sink, batch_size=batch_size, follow=follow, stop=stop, on_progress=line.update
+        )
         stack.enter_context(line)
         failure = None
         try:
@@ -115,6 +123,16 @@ def dispatch(
     _sum_up(dispatcher.totals, as_json=as_json)
     if failure:
         raise click.ClickException(f"{failure} (what was not sent stays in the spool)")
+
+
+def _wait_for_folder(folder: Path, stop: threading.Event) -> bool:
+    """A dispatcher may be started before the proxy, which makes the folder. False when told to stop."""
+    if not folder.is_dir():
+        logger.warning("there is no spool at %s yet; waiting for the proxy to make it", folder)
+    while not folder.is_dir():
+        if stop.wait(POLL_SECONDS):
+            return False
+    return True
 
 
 def _sink(service: str, settings: dict[str, Any]) -> Sink:

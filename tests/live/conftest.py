@@ -188,14 +188,21 @@ EMBEDDING = {
 
 
 def response_chunks() -> list[bytes]:
-    """The event stream of RESPONSE, shortened to the events that carry something."""
+    """The event stream of RESPONSE."""
     text = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    item = RESPONSE["output"][0]
+    part = item["content"][0]
+    begun = {**item, "status": "in_progress", "content": []}
     started = {**RESPONSE, "status": "in_progress", "output": [], "usage": None}
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": started},
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        {"type": "response.content_part.added", **text, "part": {**part, "text": ""}},
         {"type": "response.output_text.delta", **text, "delta": "one two ", "logprobs": []},
         {"type": "response.output_text.delta", **text, "delta": "three", "logprobs": []},
         {"type": "response.output_text.done", **text, "text": "one two three", "logprobs": []},
+        {"type": "response.content_part.done", **text, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": RESPONSE},
     ]
     return [

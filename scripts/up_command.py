@@ -1,0 +1,144 @@
+"""``scripts/up``: a store, the proxy and a dispatcher, running, with a call to show for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import click
+
+from scripts import first_call, standin, up_report
+from scripts.processes import python_module
+from scripts.up_credentials import KeyRefused, prepare, real_key
+from scripts.up_run import Run
+from scripts.up_services import Place, Services, StartFailed, pick_port
+from store.errors import StoreError
+
+VOCABULARY_SECONDS = 180.0
+
+EPILOG = """\b
+What is kept in the data folder:
+  store.db       projects and tokens; `llmproxy --store data/store.db token list`
+  spool/         events on their way to the dispatcher
+  events.jsonl   events as the dispatcher wrote them
+  ca/            the proxy's certificate authority; bundle.pem adds it to the usual ones
+  logs/          what the processes said since the last start
+
+\b
+Environment:
+  OPENAI_API_KEY   the real key, kept in the store in project "default". Without it, a
+                   stand-in for the API runs on this machine, with project "stand-in".
+  LLMPROXY_STORE   another place for the store
+  LLMPROXY_SPOOL   another place for the spool
+
+Every start makes a token that is good for 30 days; earlier ones stay good until they expire. The first call
+costs about $0.00000002 with a real key (one embedding of one word), nothing without.
+
+Exit codes: 0 stopped as asked, 1 something failed, 2 wrong usage."""
+
+PORT = click.IntRange(0, 65535)
+
+
+@click.command(
+    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--data", type=Path, default=Path("data"), show_default=True, help="Folder of all that is kept."
+)
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port of the proxy.")
+@click.option("--reverse-port", type=PORT, default=8081, show_default=True, help="Port for OPENAI_BASE_URL.")
+@click.option("--web", is_flag=True, help="Run mitmweb instead, to look at calls in a browser.")
+@click.option("--web-port", type=PORT, default=8082, show_default=True, help="Port of mitmweb.")
+@click.option("--once", is_flag=True, help="Make the call, show its event, drain and stop.")
+@click.option("--no-call", is_flag=True, help="Make no call.")
+def main(
+    *, data: Path, port: int, reverse_port: int, web: bool, web_port: int, once: bool, no_call: bool
+) -> None:
+    """Start the proxy and a dispatcher on this machine, and make one call through them.
+
+    Prints lines to paste into the shell of any OpenAI client, then one line for each call. Everything
+    listens on 127.0.0.1 only; port 0 takes any free one. Ctrl-C stops the proxy, lets the dispatcher drain
+    and ends all; a second Ctrl-C ends all at once.
+    """
+    stop = _stop_on_signals()
+    try:
+        key = real_key(os.environ)
+        place = _place(data, port, reverse_port, web_port if web else None)
+        _ensure_vocabularies()
+        credentials = prepare(place.store, key)
+        server = None if key else standin.StandIn()
+        services = Services(place, standin=server, stopping=stop.is_set)
+    except (KeyRefused, StartFailed, StoreError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or data}: {error.strerror or error}") from error
+    if server:
+        up_report.standin_notice(server.base_url)
+    try:
+        Run(services, place, credentials, stop).until_stopped(_call(key, no_call), once=once)
+    except (StartFailed, first_call.CallFailed) as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        services.close()
+
+
+def _call(key: str | None, no_call: bool) -> first_call.Call | None:
+    if no_call:
+        return None
+    return first_call.CHEAP if key else first_call.FREE
+
+
+def _place(data: Path, port: int, reverse_port: int, web_port: int | None) -> Place:
+    """Absolute, since the processes may run anywhere; makes the folder. Raises StartFailed, OSError."""
+    data = data.expanduser().resolve()
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if 0 != port == reverse_port or 0 != web_port in (port, reverse_port):
+        raise StartFailed(
+            "two listeners have the same port; give --port, --reverse-port and --web-port others."
+        )
+    return Place(
+        data,
+        Path(os.environ.get("LLMPROXY_STORE") or data / "store.db").expanduser().resolve(),
+        Path(os.environ.get("LLMPROXY_SPOOL") or data / "spool").expanduser().resolve(),
+        pick_port(port, "--port"),
+        pick_port(reverse_port, "--reverse-port"),
+        None if web_port is None else pick_port(web_port, "--web-port"),
+    )
+
+
+def _ensure_vocabularies() -> None:
+    """Fetch tiktoken's vocabularies once; without them, unreported tokens are estimated."""
+    command = python_module("scripts.cli", "tokenizers", "install")
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, check=False, timeout=VOCABULARY_SECONDS, capture_output=True, text=True
+        )
+        reason = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it failed"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"it took more than {VOCABULARY_SECONDS:.0f} s"
+    if reason:
+        up_report.progress(
+            f"Warning: no tokenizer vocabularies ({reason}); "
+            "tokens that the API does not report are estimated."
+        )
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by the first SIGINT, SIGTERM or SIGHUP; the second one raises KeyboardInterrupt."""
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)
+    return stop
+
+
+if __name__ == "__main__":
+    main(prog_name="up")

@@ -1,0 +1,171 @@
+"""What ``scripts/up`` runs: the stand-in if there is no key, the proxy, the dispatcher."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts import trust
+from scripts.first_call import HOST
+from scripts.processes import Process, Processes, python_module
+from scripts.standin import StandIn
+
+SCRIPT = Path(__file__).resolve().parents[1] / "addons" / "llmproxy.py"
+START_SECONDS = 60.0
+PROXY_STOP_SECONDS = 30.0
+DISPATCHER_STOP_SECONDS = 15.0
+DRAIN_SECONDS = 120.0
+WEB_ADDRESS = re.compile(r"Web server listening at (http\S+)")
+
+
+class StartFailed(Exception):
+    """Something did not start; the text names it and the remedy."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop during the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where everything is kept and listens."""
+
+    data: Path
+    store: Path
+    spool: Path
+    port: int
+    reverse_port: int
+    web_port: int | None
+    """None: mitmdump."""
+
+    @property
+    def authority(self) -> Path:
+        """mitmproxy's `confdir`."""
+        return self.data / "ca"
+
+    @property
+    def events(self) -> Path:
+        return self.data / "events.jsonl"
+
+
+def pick_port(port: int, option: str) -> int:
+    """`port` if it can be listened on, any free one for 0. Raises StartFailed."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartFailed(
+                f"port {port} can't be listened on ({error.strerror}); choose another with {option}."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+class Services:
+    """Started once, stopped in order; nothing outlives it."""
+
+    def __init__(self, place: Place, *, standin: StandIn | None, stopping: Callable[[], bool]) -> None:
+        """`standin`: the server that the proxy sends calls to instead of the API."""
+        self._place = place
+        self._standin = standin
+        self._stopping = stopping
+        # The key is in the store; nothing that runs needs it in its environment.
+        environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+        self._processes = Processes(place.data / "logs", environment)
+        self._dispatcher: Process | None = None
+        self.proxy: Process | None = None
+
+    def start(self) -> Path:
+        """Start all, wait until the proxy listens, return the CA bundle. Raises StartFailed, Interrupted."""
+        if self._standin:
+            self._standin.start()
+        self.proxy = self._processes.start("proxy", self._proxy_command())
+        self._wait_for(lambda: self._listens(self._place.port), "the proxy")
+        self._wait_for(lambda: self._listens(self._place.reverse_port), "the reverse listener")
+        if self._place.web_port:
+            self._wait_for(lambda: self.web_address() is not None, "mitmweb")
+        self._dispatcher = self._processes.start("dispatcher", self._dispatch_command("--follow"))
+        return trust.write_bundle(self._place.authority, os.environ)
+
+    def ended(self) -> Process | None:
+        """A process that ended by itself."""
+        return self._processes.ended()
+
+    def web_address(self) -> str | None:
+        """Where mitmweb's pages are, with the password in the address."""
+        found = WEB_ADDRESS.search(self.proxy.output()) if self.proxy else None
+        return found[1] if found else None
+
+    def stop(self) -> str | None:
+        """Stop the proxy, ship what it wrote, stop the rest. Returns what went wrong, if anything."""
+        if self.proxy and self.proxy in self._processes.running:
+            self._processes.stop(self.proxy, PROXY_STOP_SECONDS)
+        trouble = None
+        if self._dispatcher and self._dispatcher in self._processes.running:
+            self._processes.stop(self._dispatcher, DISPATCHER_STOP_SECONDS)
+            drain = self._processes.start("drain", self._dispatch_command("--once"))
+            try:
+                code = drain.popen.wait(DRAIN_SECONDS)
+            except subprocess.TimeoutExpired:
+                code = -1
+            if code:
+                trouble = f"the dispatcher could not drain the spool; see {drain.log}"
+        return trouble
+
+    def close(self) -> None:
+        """End at once whatever still runs."""
+        self._processes.close()
+        if self._standin:
+            self._standin.close()
+
+    def _proxy_command(self) -> list[str]:
+        place = self._place
+        program = "mitmweb" if place.web_port else "mitmdump"
+        options = [f"confdir={place.authority}", f"llm_store={place.store}", f"llm_spool={place.spool}"]
+        if self._standin:
+            options.append(f"llm_upstream={self._standin.base_url}")
+        if place.web_port:
+            options += ["web_host=127.0.0.1", f"web_port={place.web_port}", "web_open_browser=false"]
+        else:
+            options.append("flow_detail=0")  # the events tell; the log would only grow
+        return [
+            str(Path(sys.executable).parent / program),
+            *("--mode", f"regular@127.0.0.1:{place.port}"),
+            *("--mode", f"reverse:https://{HOST}@127.0.0.1:{place.reverse_port}"),
+            *("-s", str(SCRIPT)),
+            *(argument for option in options for argument in ("--set", option)),
+        ]
+
+    def _dispatch_command(self, way: str) -> list[str]:
+        place = self._place
+        return python_module(
+            "scripts.cli",
+            *("dispatch", "--service", "file", "--output", str(place.events)),
+            *("--spool", str(place.spool), way),
+        )
+
+    def _wait_for(self, ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if self._stopping():
+                raise Interrupted
+            if dead := self.ended():
+                raise StartFailed(f"the {dead.name} ended at once: {' / '.join(dead.last_lines(3))}")
+            if time.monotonic() > deadline:
+                raise StartFailed(
+                    f"{what} is not ready after {START_SECONDS:.0f} s; see {self._place.data}/logs."
+                )
+            time.sleep(0.05)
+
+    def _listens(self, port: int) -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", port)) == 0
