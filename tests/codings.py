@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import brotli
 import zstandard
@@ -40,3 +40,22 @@ CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip, br": ("gzip, br", lambda data: br(gzipped(data))),
 }
 """By name: the Content-Encoding header and the function that applies it."""
+
+
+def flushed(name: str, parts: Iterable[bytes]) -> Iterator[bytes]:
+    """A single coding, flushed after each part, as servers do that stream; then the coding's end."""
+    if name == "br":
+        brotli_stream = brotli.Compressor(quality=4)
+        for part in parts:
+            yield brotli_stream.process(part) + brotli_stream.flush()
+        yield brotli_stream.finish()
+    elif name == "zstd":
+        zstd_stream = zstandard.ZstdCompressor().compressobj()
+        for part in parts:
+            yield zstd_stream.compress(part) + zstd_stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        yield zstd_stream.flush()
+    else:
+        deflate = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}[name])
+        for part in parts:
+            yield deflate.compress(part) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        yield deflate.flush()

@@ -6,6 +6,7 @@ They are not part of the repository; a clone without them skips the tests that w
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 from functools import lru_cache
@@ -45,3 +46,19 @@ def request_body(exchange: dict[str, Any]) -> bytes:
     if body is None:
         return b""
     return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+
+
+def reported_usage(exchange: dict[str, Any]) -> tuple[int, int] | None:
+    """The input and output tokens that the answer reports, under whichever of the two pairs of names.
+
+    The recording's own `usage` is the last one found at any depth; where the JSON answer has one at its top,
+    that is the call's, and the others are parts of it. Zero for an answer that says something is no report.
+    """
+    usage = exchange["usage"]
+    with contextlib.suppress(ValueError, AttributeError):
+        usage = json.loads(response_body(exchange)).get("usage") or usage
+    for inputs, outputs in (("input_tokens", "output_tokens"), ("prompt_tokens", "completion_tokens")):
+        if usage and inputs in usage:
+            found = usage[inputs], usage.get(outputs) or 0
+            return found if any(found) else None
+    return None

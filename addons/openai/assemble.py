@@ -88,13 +88,13 @@ def _add_delta(message: Json, key: str, value: Any) -> None:
     if key == "role":
         message[key] = value or message.get(key)
     elif key == "tool_calls":
-        calls = message.setdefault(key, {})
+        calls = _object(message, key)
         for call in _objects(value):
             _add_call(calls.setdefault(_index(call), {}), call)
     elif key == "function_call" and isinstance(value, Mapping):
-        _add_call(message.setdefault(key, {}), value)
+        _add_call(_object(message, key), value)
     elif key == "audio" and isinstance(value, Mapping):
-        message[key] = _join(message.get(key) or {}, value)
+        message[key] = _join(_object(message, key), value)
     else:
         message[key] = _joined(message.get(key), value)
 
@@ -105,7 +105,7 @@ def _add_call(call: Json, part: Mapping[str, Any]) -> None:
         if key == "index":
             continue
         if isinstance(value, Mapping):
-            _add_call(call.setdefault(key, {}), value)
+            _add_call(_object(call, key), value)
         elif key in ("arguments", "input"):
             call[key] = _text(call.get(key)) + _text(value)
         elif value or key not in call:
@@ -142,6 +142,14 @@ def _finish_choice(choice: Json) -> Json:
     if isinstance(message, dict) and isinstance(message.get("tool_calls"), dict):
         message["tool_calls"] = [call for _, call in sorted(message["tool_calls"].items())]
     return choice
+
+
+def _object(holder: Json, key: str) -> Json:
+    """The object at `key`, made if there is none: a server may have put anything there before."""
+    value = holder.get(key)
+    if not isinstance(value, dict):
+        value = holder[key] = {}
+    return value
 
 
 def _objects(value: Any) -> list[Json]:

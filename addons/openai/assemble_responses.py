@@ -48,13 +48,12 @@ class Builder:
 
     def take(self, event: Json) -> None:
         kind = event.get("type")
+        kind = kind if isinstance(kind, str) else ""
         whole = event.get("response")
         if isinstance(whole, dict):
             if not self._final:
                 self._response = whole
             self._final = self._final or kind in FINAL
-            return
-        if not isinstance(kind, str):
             return
         index = event.get("output_index")
         index = index if isinstance(index, int) else 0

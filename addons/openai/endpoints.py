@@ -58,6 +58,7 @@ ROUTES: tuple[tuple[str, str, str, str], ...] = (
     (ANY, rf"uploads(?:/{ID}(?:/parts|/complete|/cancel)?)?", "files", "storage"),
     (ANY, r"(?:assistants|threads)(?:/.+)?", "assistants", "storage"),
     (ANY, r"vector_stores(?:/.+)?", "vector_stores", "storage"),
+    (ANY, r"fine_tuning/checkpoints/.+", "administration", "administration"),
     (READ_DELETE, r"(?:containers|skills|videos|evals)(?:/.+)?", "hosted", "storage"),
     (READ_DELETE, r"(?:batches|fine_tuning)(?:/.+)?", "jobs", "storage"),
     ("POST", rf"(?:batches|fine_tuning/jobs)/{ID}/cancel", "jobs", "storage"),
@@ -69,7 +70,6 @@ ROUTES: tuple[tuple[str, str, str, str], ...] = (
     ("POST", r"chatkit/sessions", "chatkit_credentials", "key_minting"),
     ("GET|POST", rf"realtime(?:/calls(?:/{ID}(?:/{ID})?)?)?", "realtime", "unmetered"),
     (ANY, r"(?:organization|projects|dashboard|usage)(?:/.+)?", "administration", "administration"),
-    (ANY, r"fine_tuning/checkpoints/.+", "administration", "administration"),
 )
 
 _ROUTES = [

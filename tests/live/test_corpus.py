@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
 import threading
 from collections import Counter
@@ -30,22 +28,6 @@ CONNECTION_HEADERS = {"content-length", "transfer-encoding", "content-encoding",
 
 def cases() -> list[dict[str, Any]]:
     return [exchange for exchange in corpus.load() if exchange["endpoint"] in PATHS]
-
-
-def reported(exchange: dict[str, Any]) -> tuple[int, int] | None:
-    """The input and output tokens that the answer reports, under whichever of the two pairs of names.
-
-    The recording's own `usage` is the last one found at any depth; where the JSON answer has one at its top,
-    that is the call's, and the others are parts of it. Zero for an answer that says something is no report.
-    """
-    usage = exchange["usage"]
-    with contextlib.suppress(ValueError, AttributeError):
-        usage = json.loads(corpus.response_body(exchange)).get("usage") or usage
-    for inputs, outputs in (("input_tokens", "output_tokens"), ("prompt_tokens", "completion_tokens")):
-        if usage and inputs in usage:
-            found = usage[inputs], usage.get(outputs) or 0
-            return found if any(found) else None
-    return None
 
 
 def pieces(body: bytes, rng: random.Random) -> Iterator[bytes]:
@@ -123,7 +105,7 @@ def test_recorded_exchanges(
     }
     score, wrong = Counter[str](), []
     for exchange in exchanges:
-        wanted = reported(exchange)
+        wanted = corpus.reported_usage(exchange)
         if wanted is None:
             continue
         usage = calls[exchange["id"]]["usage"] or {}

@@ -1,0 +1,150 @@
+"""Content codings: chains, cuts, several members, bombs, rubbish."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from addons.openai.encoding import PIECE, Decoder, codings_of, decode
+from tests.codings import CODINGS, br, flushed, gzipped, raw_deflate, zstd
+
+TEXT = b"".join(b"data: {%d}\n\n" % number for number in range(20_000))
+ONE_LAYER = {"gzip": gzipped, "deflate": zlib.compress, "br": br, "zstd": zstd}
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, ()),
+        ("", ()),
+        ("identity", ()),
+        ("GZIP", ("gzip",)),
+        ("x-gzip", ("gzip",)),
+        ("gzip,br", ("gzip", "br")),
+        (" deflate , identity ,, zstd", ("deflate", "zstd")),
+    ],
+)
+def test_header(header: str | None, expected: tuple[str, ...]) -> None:
+    assert codings_of(header) == expected
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("size", [1, 1000, 10**9])
+def test_any_cut_gives_the_same(coding: str, size: int) -> None:
+    header, encode = CODINGS[coding]
+    text = TEXT[:20_000] if size == 1 else TEXT
+    decoder = Decoder(codings_of(header))
+    assert b"".join(decoder.feed(piece) for piece in pieces(encode(text), size)) == text
+    assert decoder.error is None
+
+
+@given(
+    st.binary(max_size=300).map(lambda data: data * 20),
+    st.lists(st.sampled_from(sorted(ONE_LAYER)), max_size=3),
+    st.integers(1, 400),
+)
+def test_chains(data: bytes, chain: list[str], size: int) -> None:
+    coded = data
+    for name in chain:
+        coded = ONE_LAYER[name](coded)
+    decoder = Decoder(chain)
+    assert b"".join(decoder.feed(piece) for piece in pieces(coded, size)) == data
+    assert decoder.error is None
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+def test_flushed_events_come_out_at_once(name: str) -> None:
+    events = [b"data: {%d}\n\n" % number for number in range(50)]
+    decoder = Decoder([name])
+    found = [decoder.feed(piece) for piece in flushed(name, events)]
+    assert found == [*events, b""]
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+@given(st.integers(0, 49), st.data())
+def test_a_cut_stream_gives_what_was_flushed(name: str, last: int, draw: st.DataObject) -> None:
+    events = [b"data: {%d}\n\n" % number for number in range(50)]
+    coded = list(flushed(name, events))
+    cut = coded[last][: draw.draw(st.integers(0, len(coded[last])))]
+    found, error = decode(b"".join(coded[:last]) + cut, name)
+    assert error is None
+    assert b"".join(events).startswith(found)
+    assert found.startswith(b"".join(events[:last]))
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_cut_body_gives_a_beginning(coding: str, share: float) -> None:
+    header, encode = CODINGS[coding]
+    coded = encode(TEXT)
+    found, error = decode(coded[: int(share * len(coded))], header)
+    assert error is None
+    assert TEXT.startswith(found)
+
+
+def test_several_members_and_frames() -> None:
+    assert decode(gzipped(b"one ") + gzipped(b"two"), "gzip") == (b"one two", None)
+    assert decode(zstd(b"one ") + zstd(b"two"), "zstd") == (b"one two", None)
+    streamed = zstandard.ZstdCompressor().compressobj()
+    unsized = streamed.compress(b"one ") + streamed.flush() + zstd(b"two")
+    assert decode(unsized, "zstd") == (b"one two", None)
+
+
+def test_what_follows_the_end_is_ignored() -> None:
+    assert decode(gzipped(b"text") + b"\0\0\0", "gzip") == (b"text", None)
+    assert decode(zlib.compress(b"text") + b"junk", "deflate") == (b"text", None)
+    assert decode(raw_deflate(b"text") + b"junk", "deflate") == (b"text", None)
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+def test_rubbish_keeps_what_came_before(name: str) -> None:
+    coded = list(flushed(name, [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n"]))
+    decoder = Decoder([name])
+    found = decoder.feed(coded[0]) + decoder.feed(coded[1])
+    assert found == b"data: 1\n\ndata: 2\n\n"
+    for _ in range(20):
+        decoder.feed(b"\xff\x07rubbish" * 500)
+    assert decoder.error is not None
+    assert decoder.error.startswith("content coding is broken")
+    assert decoder.feed(coded[2]) == b""
+
+
+@given(st.binary(max_size=500), st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, br", "what"]))
+def test_rubbish_never_raises(data: bytes, header: str) -> None:
+    found, error = decode(data, header)
+    assert isinstance(found, bytes)
+    assert error is None or found is not None
+
+
+def test_unknown_coding() -> None:
+    assert decode(b"data", "gzip, compress") == (b"", "unknown content coding 'compress'")
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+def test_a_bomb_is_given_up_at_the_budget(name: str) -> None:
+    coded = ONE_LAYER[name](b"\0" * (64 * PIECE))
+    tracemalloc.start()
+    try:
+        found, error = decode(coded, name, budget=4 * PIECE)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert error == "the decoded body is larger than the limit"
+    assert len(found) == 4 * PIECE
+    assert peak < 32 * PIECE
+
+
+def test_a_bomb_within_a_bomb() -> None:
+    coded = gzip.compress(gzip.compress(b"\0" * (256 * PIECE)))
+    found, error = decode(coded, "gzip, gzip", budget=PIECE)
+    assert (len(found), error) == (PIECE, "the decoded body is larger than the limit")

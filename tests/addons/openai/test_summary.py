@@ -1,0 +1,227 @@
+"""Every scenario, in every coding, cut anywhere; and the recorded traffic where it is present."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from addons.openai import Request, Response, Summary, summarize, tokens
+from tests import corpus
+from tests.codings import CODINGS
+from tests.scenarios import SCENARIOS, Scenario, contains
+
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/responses",
+    "embeddings": "/v1/embeddings",
+}
+
+
+def shown(summary: Summary) -> dict[str, Any]:
+    found = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
+    found["usage"] = summary.usage.as_dict() if summary.usage else None
+    found["error"] = dataclasses.asdict(summary.error) if summary.error else None
+    return found
+
+
+def check(scenario: Scenario, summary: Summary) -> None:
+    found = shown(summary)
+    for key, value in scenario.expected.items():
+        # What is assembled must be right as a whole: nothing too much either.
+        same = found[key] == value if key == "output" else contains(found[key], value)
+        assert same, f"{scenario.name}: {key} is {found[key]!r}, not {value!r}"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str) -> None:
+    scenario = SCENARIOS[name]
+    check(scenario, summarize(scenario.request, scenario.response))
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_codings(coding: str) -> None:
+    """Both bodies coded. A stream that is cut off is left to the test below."""
+    header, encode = CODINGS[coding]
+    extra = [("Content-Encoding", header)] if header else []
+    for scenario in SCENARIOS.values():
+        if not scenario.response.complete:
+            continue
+        request = dataclasses.replace(
+            scenario.request,
+            headers=[*scenario.request.headers, *extra],
+            body=encode(scenario.request.body),
+        )
+        response = dataclasses.replace(
+            scenario.response,
+            headers=[*scenario.response.headers, *extra],
+            body=encode(scenario.response.body),
+        )
+        check(scenario, summarize(request, response))
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"], ids=["CRLF", "CR"])
+def test_line_ends(line_end: str) -> None:
+    for scenario in SCENARIOS.values():
+        if not scenario.is_stream or not scenario.response.complete:
+            continue
+        body = scenario.response.body.replace(b"\n", line_end.encode())
+        check(
+            scenario,
+            summarize(scenario.request, dataclasses.replace(scenario.response, body=b"\xef\xbb\xbf" + body)),
+        )
+
+
+def test_streams_without_a_final_blank_line() -> None:
+    for scenario in SCENARIOS.values():
+        if scenario.is_stream and scenario.response.complete:
+            response = dataclasses.replace(scenario.response, body=scenario.response.body.rstrip())
+            check(scenario, summarize(scenario.request, response))
+
+
+@given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from(sorted(CODINGS)), st.floats(0, 1))
+def test_a_body_that_is_cut_anywhere_is_understood_as_far_as_it_goes(
+    name: str, coding: str, where: float
+) -> None:
+    scenario = SCENARIOS[name]
+    header, encode = CODINGS[coding]
+    body = encode(scenario.response.body)
+    cut = body[: int(where * len(body))]
+    headers = [*scenario.response.headers, ("content-encoding", header)]
+    summary = summarize(scenario.request, Response(scenario.response.status, headers, cut, complete=False))
+    assert summary.endpoint == scenario.expected.get("endpoint", summary.endpoint)
+    assert "response: it broke off" in summary.truncated
+    whole = summarize(scenario.request, scenario.response)
+    if summary.usage is not None:
+        # Servers that report in every chunk report partial sums.
+        assert whole.usage is not None
+        assert (summary.usage.total_tokens or 0) <= (whole.usage.total_tokens or 0)
+
+
+def test_usage_at_the_end_of_a_stream_whose_middle_was_not_kept() -> None:
+    for scenario in SCENARIOS.values():
+        if not scenario.is_stream or not scenario.expected.get("usage"):
+            continue
+        body = scenario.response.body
+        for kept in (120, 400):
+            middle = len(body) - 700 - kept
+            if middle <= 0:
+                continue
+            response = dataclasses.replace(
+                scenario.response, body=body[:kept], skipped=middle, tail=body[kept + middle :]
+            )
+            summary = summarize(scenario.request, response)
+            assert contains(shown(summary)["usage"], scenario.expected["usage"]), scenario.name
+
+
+def test_usage_in_the_tail_of_json() -> None:
+    scenario = SCENARIOS["responses"]
+    body = scenario.response.body
+    response = dataclasses.replace(
+        scenario.response, body=body[:60], skipped=len(body) - 260, tail=body[-200:]
+    )
+    summary = summarize(scenario.request, response)
+    assert summary.usage is not None
+    assert summary.usage.total_tokens == 100
+
+
+def test_no_answer() -> None:
+    summary = summarize(SCENARIOS["chat"].request, None)
+    assert (summary.model, summary.usage, summary.usage_missing) == ("gpt-4o-mini", None, "no answer came")
+
+
+def test_a_coding_that_is_broken_or_unknown_is_said() -> None:
+    for coding, reason in (("gzip", "content coding is broken"), ("lzma", "unknown content coding 'lzma'")):
+        response = Response(200, [("content-encoding", coding)], b'{"usage": {"total_tokens": 3}}')
+        summary = summarize(Request("POST", "/v1/chat/completions"), response)
+        assert summary.usage_missing == "the body could not be decoded"
+        assert any(reason in text for text in summary.truncated), summary.truncated
+
+
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    float("nan"),
+    "",
+    "text",
+    [],
+    [None],
+    {},
+    {"index": "x"},
+)
+
+
+def spoil(value: Any, rng: random.Random) -> Any:
+    """A value of a wrong kind, somewhere."""
+    if not isinstance(value, dict | list) or not value or rng.random() < 0.15:
+        return rng.choice(JUNK)
+    spoilt = value.copy()
+    key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+    spoilt[key] = spoil(value[key], rng)
+    return spoilt
+
+
+def spoil_body(body: bytes, rng: random.Random) -> bytes:
+    """Of every JSON text in a body: a line of a stream, or the whole."""
+
+    def one(text: str) -> str:
+        try:
+            return json.dumps(spoil(json.loads(text), rng))
+        except ValueError:
+            return text
+
+    text = body.decode()
+    if text.startswith("{"):
+        return one(text).encode()
+    return re.sub(
+        r"(?<=data: )\{.*", lambda match: one(match[0]) if rng.random() < 0.7 else match[0], text
+    ).encode()
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(sorted(SCENARIOS)), st.integers(0, 2**32))
+def test_nothing_in_a_body_raises(name: str, seed: int) -> None:
+    """Values of wrong kinds in the places that the code reads, in what clients and servers send."""
+    scenario, rng = SCENARIOS[name], random.Random(seed)
+    summary = summarize(
+        dataclasses.replace(scenario.request, body=spoil_body(scenario.request.body, rng)),
+        dataclasses.replace(scenario.response, body=spoil_body(scenario.response.body, rng)),
+    )
+    assert summary.endpoint == summarize(scenario.request, None).endpoint
+    assert summary.usage is not None or summary.usage_missing
+    assert tokens.count(summary.endpoint, summary.model, summary.request, summary.output).missing is not None
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"a":' * 50_000, b'data: {"a":' * 3 + b"[" * 99_999])
+def test_deep_nesting_does_not_raise(deep: bytes) -> None:
+    summary = summarize(Request("POST", "/v1/chat/completions", [], deep), Response(200, [], deep))
+    assert summary.usage is None
+
+
+def test_recorded_traffic() -> None:
+    """Every usage that the recorded answers report at their top, found and equal."""
+    compared = 0
+    for exchange in corpus.load():
+        wanted = corpus.reported_usage(exchange)
+        if wanted is None or exchange["endpoint"] not in PATHS:
+            continue
+        headers = [("content-type", "application/json")]
+        request = Request("POST", PATHS[exchange["endpoint"]], headers, corpus.request_body(exchange))
+        recorded = exchange.get("response_headers") or {}
+        pairs = recorded.items() if isinstance(recorded, dict) else recorded
+        plain = [(name, str(value)) for name, value in pairs if name.lower() != "content-encoding"]
+        summary = summarize(request, Response(exchange["status"], plain, corpus.response_body(exchange)))
+        assert summary.usage is not None, exchange["id"]
+        assert (summary.usage.input_tokens, summary.usage.output_tokens or 0) == wanted, exchange["id"]
+        compared += 1
+    assert compared > 700
