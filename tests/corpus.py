@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from addons.openai import Request, Response, Summary, summarize
+
+JSON_TYPE = [("content-type", "application/json")]
 FILE = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "openai_traffic.jsonl.gz"
 
 
@@ -62,3 +65,12 @@ def reported_usage(exchange: dict[str, Any]) -> tuple[int, int] | None:
             found = usage[inputs], usage.get(outputs) or 0
             return found if any(found) else None
     return None
+
+
+def summary(exchange: dict[str, Any]) -> Summary:
+    """What the exchange is understood to be, from its plain bodies."""
+    request = Request(exchange["method"], exchange["url"], JSON_TYPE, request_body(exchange))
+    recorded = exchange.get("response_headers") or {}
+    pairs = recorded.items() if isinstance(recorded, dict) else recorded
+    headers = [(name, str(value)) for name, value in pairs if name.lower() != "content-encoding"]
+    return summarize(request, Response(exchange["status"], headers, response_body(exchange)))

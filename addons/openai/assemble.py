@@ -88,7 +88,7 @@ def _add_delta(message: Json, key: str, value: Any) -> None:
     if key == "role":
         message[key] = value or message.get(key)
     elif key == "tool_calls":
-        calls = _object(message, key)
+        calls: dict[Any, Json] = _object(message, key)
         for call in _objects(value):
             _add_call(calls.setdefault(_index(call), {}), call)
     elif key == "function_call" and isinstance(value, Mapping):
@@ -144,7 +144,7 @@ def _finish_choice(choice: Json) -> Json:
     return choice
 
 
-def _object(holder: Json, key: str) -> Json:
+def _object(holder: Json, key: str) -> dict[Any, Any]:
     """The object at `key`, made if there is none: a server may have put anything there before."""
     value = holder.get(key)
     if not isinstance(value, dict):

@@ -56,7 +56,7 @@ NEWEST = "o200k_base"
 ENCODINGS = (
     (re.compile(r"gpt-oss|gpt-4o|chatgpt-|gpt-4\.[1-9]|gpt-(?:[5-9]|\d\d)|o\d"), "o200k_base"),
     (re.compile(r"gpt-(?:audio|realtime|live|image|chat)|codex|computer-use"), "o200k_base"),
-    (re.compile(r"gpt-4|gpt-3\.5|gpt-35|text-embedding-|davinci-002|babbage-002"), "cl100k_base"),
+    (re.compile(r"gpt-4|gpt-3\.5|text-embedding-|davinci-002|babbage-002"), "cl100k_base"),
 )
 
 
@@ -79,6 +79,7 @@ def normalise(model: str) -> str:
         name = name[3:].partition(":")[0]
     if re.match(r"(?:davinci|babbage):\d", name):  # the internal names of the -002 models
         name = name.partition(":")[0] + "-002"
+    name = re.sub(r"^gpt-35(?!\d)", "gpt-3.5", name)  # Azure's spelling
     return name.partition(":")[0]
 
 
