@@ -57,6 +57,14 @@ class Worker:
             logger.error("llmproxy: the spool could not be written in %s s; events are lost", CLOSE_SECONDS)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            self.healthy = False  # nobody records any more, so nobody may call any more
+            logger.exception("llmproxy: the worker ended; new calls are refused until the proxy is restarted")
+            raise
+
+    def _work(self) -> None:
         open_ = True
         while open_:
             batch = [self._queue.get()]
@@ -76,8 +84,23 @@ class Worker:
         self._tokens.close()
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
-        self._write([self._event(exchange) for exchange in exchanges])
+        events = [self._event(exchange) for exchange in exchanges]
+        try:
+            self._write(events)
+        except Exception:
+            # Not the disk but one of the events, which would fail for ever. It must not stop the others.
+            for exchange, event in zip(exchanges, events, strict=True):
+                self._write_alone(exchange, event)
         self._count(exchanges)
+
+    def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:
+        try:
+            self._write([event])
+        except Exception:
+            logger.exception(
+                "llmproxy: call %s cannot be written; its event holds the outline only", exchange.id
+            )
+            self._write([minimal_event(exchange)])
 
     def _event(self, exchange: Exchange) -> dict[str, Any]:
         try:
@@ -89,11 +112,11 @@ class Worker:
             return minimal_event(exchange)
 
     def _write(self, events: Sequence[dict[str, Any]]) -> None:
-        """Append `events`; on failure try again until it works. Events are never dropped to go on."""
+        """Append `events`; while the disk fails, try again. Events are never dropped to go on."""
         while True:
             try:
                 last = self._spool.append(events)
-            except Exception as error:
+            except OSError as error:
                 if self.healthy:
                     self.healthy = False
                     logger.error(

@@ -1,0 +1,142 @@
+"""The worker: what one call holds, or what the disk does, never costs another call its event."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from addons.capture import Body
+from addons.exchange import Exchange
+from addons.worker import Worker
+from store.spool import SpoolReader, SpoolWriter
+from store.tokens import TokenStore
+from tests.live.harness import wait_for
+
+JSON = [("content-type", "application/json")]
+
+
+def exchange(body: bytes = b"{}", answer: bytes = b"{}") -> Exchange:
+    now = time.monotonic()
+    return Exchange(
+        id=str(uuid7()),
+        method="POST",
+        host="api.openai.com",
+        url="/v1/chat/completions",
+        endpoint="chat",
+        started_at=datetime.now(UTC),
+        started=now,
+        ended=now,
+        outcome="ok",
+        request_headers=JSON,
+        request_body=Body(body),
+        status=200,
+        response_headers=JSON,
+        response_body=Body(answer),
+    )
+
+
+class Disk:
+    """A writer that fails on demand."""
+
+    def __init__(self, writer: SpoolWriter) -> None:
+        self.inner, self.writer, self.full = writer, writer.writer, False
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.inner.append(records)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(SpoolWriter(tmp_path / "spool"))
+
+
+@pytest.fixture
+def worker(tmp_path: Path, disk: Disk) -> Iterator[Worker]:
+    worker = Worker(disk, TokenStore.open(tmp_path / "store.db"))  # type: ignore[arg-type]
+    yield worker
+    worker.close()
+
+
+def events(folder: Path) -> dict[str, dict[str, Any]]:
+    with SpoolReader(folder, "test") as reader:
+        return {
+            record.value["event_id"]: record.value
+            for record in reader.read().records
+            if record.value["type"] == "llm_proxy_usage"
+        }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' * 50_000,
+        b"[" * 900 + b"]" * 900,
+        b'{"model": "\\ud83d", "x": NaN}',
+        b"\xff\xfe\x00",
+        b"",
+    ],
+)
+def test_a_call_of_any_content_leaves_its_event(worker: Worker, tmp_path: Path, body: bytes) -> None:
+    calls = [exchange(), exchange(body), exchange(answer=body), exchange()]
+    for call in calls:
+        worker.put(call)
+    worker.close()
+    found = events(tmp_path / "spool")
+    assert found.keys() == {call.id for call in calls}
+    assert all(event["outcome"] == "ok" and event["status"] == 200 for event in found.values())
+    assert worker.healthy
+
+
+def test_nesting_of_any_depth(worker: Worker, tmp_path: Path) -> None:
+    """At some depths reading still works and writing does not; which, depends on the Python version."""
+    plain = exchange(b'{"model": "gpt-4o"}')
+    calls = [exchange(b'{"a":' * depth + b"NaN" + b"}" * depth) for depth in range(200, 2000, 10)] + [plain]
+    for call in calls:
+        worker.put(call)
+    worker.close()
+    assert worker.healthy
+    found = events(tmp_path / "spool")
+    assert found.keys() == {call.id for call in calls}
+    assert found[plain.id]["model_requested"] == "gpt-4o", "what others do costs it nothing"
+
+
+def test_a_full_disk_stops_calls_and_loses_none(
+    worker: Worker, disk: Disk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = [exchange() for _ in range(3)]
+    disk.full = True
+    worker.put(calls[0])
+    wait_for(lambda: not worker.healthy, "unhealthy")
+    worker.put(calls[1])
+    disk.full = False
+    wait_for(lambda: worker.healthy, "healthy again")
+    worker.put(calls[2])
+    worker.close()
+    assert events(tmp_path / "spool").keys() == {call.id for call in calls}
+    assert caplog.text.count("new calls are refused until it can") == 1
+
+
+def test_events_are_valid_json_of_one_line(worker: Worker, tmp_path: Path) -> None:
+    worker.put(exchange(b'{"model": "\\ud800", "x": NaN, "y": "line\\u2028end\\n"}'))
+    worker.close()
+    (segment,) = (tmp_path / "spool").glob("*.jsonl")
+    lines = segment.read_bytes().split(b"\n")
+    assert len(lines) == 3, "an event, the writer's closing record, and nothing"
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    assert json.loads(lines[0], parse_constant=refuse)["request"]["body"]["x"] is None
