@@ -96,19 +96,15 @@ class Worker:
     def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:
         try:
             self._write([event])
-        except Exception:
-            logger.exception(
-                "llmproxy: call %s cannot be written; its event holds the outline only", exchange.id
-            )
+        except Exception as error:
+            _say_outline_only(exchange, error)
             self._write([minimal_event(exchange)])
 
     def _event(self, exchange: Exchange) -> dict[str, Any]:
         try:
             return build_event(exchange, capture=self.capture)
-        except Exception:
-            logger.exception(
-                "llmproxy: call %s could not be understood; its event holds the outline only", exchange.id
-            )
+        except Exception as error:
+            _say_outline_only(exchange, error)
             return minimal_event(exchange)
 
     def _write(self, events: Sequence[dict[str, Any]]) -> None:
@@ -150,3 +146,9 @@ class Worker:
             self._tokens.record_use({token: (counts[token], moment) for token, moment in last.items()})
         except StoreError as error:
             logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(last), error)
+
+
+def _say_outline_only(exchange: Exchange, error: Exception) -> None:
+    """With a trace, unless a client caused this by nesting a body a thousand levels deep."""
+    trace = None if isinstance(error, RecursionError) else error
+    logger.error("llmproxy: call %s is recorded in outline only (%r)", exchange.id, error, exc_info=trace)
