@@ -20,6 +20,25 @@ USER_METADATA = ("user_id", "app_user_id")
 
 Event = dict[str, Any]
 
+UNREAD: Event = {
+    "time_to_first_token_ms": None,
+    "upstream_request_id": None,
+    "stream": None,
+    "api_version": None,
+    "user": None,
+    "model": None,
+    "model_requested": None,
+    "service_tier": None,
+    "finish_reasons": [],
+    "response_id": None,
+    "previous_response_id": None,
+    "conversation_id": None,
+    "rate_limit": {},
+    "truncated": [],
+    "dropped": {},
+}
+"""What only the bodies and the answer's headers tell."""
+
 
 def build_event(exchange: Exchange, *, capture: str) -> Event:
     """The event of `exchange`. `capture` says which bodies it keeps: all, request, response or none."""
@@ -77,9 +96,11 @@ def minimal_event(exchange: Exchange) -> Event:
         "host": exchange.host,
         "path": exchange.url.partition("?")[0],
         "endpoint": exchange.endpoint,
+        **UNREAD,
         "client": client_info(exchange.client_address, exchange.request_headers),
         **_attribution(exchange),
         "usage": None,
+        "usage_missing": "the call could not be read",
         "cost": None,
     }
 
@@ -140,7 +161,7 @@ def _user(exchange: Exchange, summary: Summary) -> Event | None:
         ("user", summary.user),
         ("metadata.user_id", (summary.metadata or {}).get("user_id")),
     ):
-        if claim:
+        if isinstance(claim, str) and claim:
             return {"id": claim, "source": source}
     return None
 
@@ -153,8 +174,8 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary) -> None:
         if counted.input_tokens is not None or counted.output_tokens is not None:
             usage = counted.as_dict()
     event["usage"] = usage
+    event["usage_missing"] = summary.usage_missing
     if usage is None:
-        event["usage_missing"] = summary.usage_missing
         return
     cost = price(
         summary.model,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -52,10 +53,21 @@ PORT = click.IntRange(0, 65535)
 @click.option("--reverse-port", type=PORT, default=8081, show_default=True, help="Port for OPENAI_BASE_URL.")
 @click.option("--web", is_flag=True, help="Run mitmweb instead, to look at calls in a browser.")
 @click.option("--web-port", type=PORT, default=8082, show_default=True, help="Port of mitmweb.")
+@click.option("--log-group", metavar="NAME", help="Ship events to this log group of CloudWatch Logs too.")
+@click.option("--region", metavar="NAME", help="Region of the log group; without it, as AWS's tools find it.")
+@click.option("--endpoint-url", metavar="URL", help="Another CloudWatch, such as a local moto server.")
 @click.option("--once", is_flag=True, help="Make the call, show its event, drain and stop.")
 @click.option("--no-call", is_flag=True, help="Make no call.")
 def main(
-    *, data: Path, port: int, reverse_port: int, web: bool, web_port: int, once: bool, no_call: bool
+    *,
+    data: Path,
+    port: int,
+    reverse_port: int,
+    web: bool,
+    web_port: int,
+    once: bool,
+    no_call: bool,
+    **cloudwatch: str | None,
 ) -> None:
     """Start the proxy and a dispatcher on this machine, and make one call through them.
 
@@ -66,7 +78,7 @@ def main(
     stop = _stop_on_signals()
     try:
         key = real_key(os.environ)
-        place = _place(data, port, reverse_port, web_port if web else None)
+        place = _place(data, port, reverse_port, web_port if web else None, _cloudwatch(cloudwatch))
         _ensure_vocabularies()
         credentials = prepare(place.store, key)
         server = None if key else standin.StandIn()
@@ -91,7 +103,17 @@ def _call(key: str | None, no_call: bool) -> first_call.Call | None:
     return first_call.CHEAP if key else first_call.FREE
 
 
-def _place(data: Path, port: int, reverse_port: int, web_port: int | None) -> Place:
+def _cloudwatch(options: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The dispatcher's own options of these names; none without a log group."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value}
+    if given and "--log-group" not in given:
+        raise click.UsageError(f"{next(iter(given))} is of use only with --log-group.")
+    return tuple(text for pair in given.items() for text in pair)
+
+
+def _place(
+    data: Path, port: int, reverse_port: int, web_port: int | None, cloudwatch: tuple[str, ...]
+) -> Place:
     """Absolute, since the processes may run anywhere; makes the folder. Raises StartFailed, OSError."""
     data = data.expanduser().resolve()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,6 +128,7 @@ def _place(data: Path, port: int, reverse_port: int, web_port: int | None) -> Pl
         pick_port(port, "--port"),
         pick_port(reverse_port, "--reverse-port"),
         None if web_port is None else pick_port(web_port, "--web-port"),
+        cloudwatch,
     )
 
 

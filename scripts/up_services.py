@@ -44,6 +44,8 @@ class Place:
     reverse_port: int
     web_port: int | None
     """None: mitmdump."""
+    cloudwatch: tuple[str, ...] = ()
+    """Options of a second dispatcher, for CloudWatch Logs; none without."""
 
     @property
     def authority(self) -> Path:
@@ -80,7 +82,7 @@ class Services:
         # The key is in the store; nothing that runs needs it in its environment.
         environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
         self._processes = Processes(place.data / "logs", environment)
-        self._dispatcher: Process | None = None
+        self._dispatchers: dict[str, Process] = {}
         self.proxy: Process | None = None
 
     def start(self) -> Path:
@@ -92,7 +94,9 @@ class Services:
         self._wait_for(lambda: self._listens(self._place.reverse_port), "the reverse listener")
         if self._place.web_port:
             self._wait_for(lambda: self.web_address() is not None, "mitmweb")
-        self._dispatcher = self._processes.start("dispatcher", self._dispatch_command("--follow"))
+        for service in self._services():
+            command = self._dispatch_command(service, "--follow")
+            self._dispatchers[service] = self._processes.start(f"dispatcher-{service}", command)
         return trust.write_bundle(self._place.authority, os.environ)
 
     def ended(self) -> Process | None:
@@ -108,17 +112,22 @@ class Services:
         """Stop the proxy, ship what it wrote, stop the rest. Returns what went wrong, if anything."""
         if self.proxy and self.proxy in self._processes.running:
             self._processes.stop(self.proxy, PROXY_STOP_SECONDS)
-        trouble = None
-        if self._dispatcher and self._dispatcher in self._processes.running:
-            self._processes.stop(self._dispatcher, DISPATCHER_STOP_SECONDS)
-            drain = self._processes.start("drain", self._dispatch_command("--once"))
-            try:
-                code = drain.popen.wait(DRAIN_SECONDS)
-            except subprocess.TimeoutExpired:
-                code = -1
-            if code:
-                trouble = f"the dispatcher could not drain the spool; see {drain.log}"
-        return trouble
+        troubles = [self._drain(service) for service in self._dispatchers]
+        return "; ".join(trouble for trouble in troubles if trouble) or None
+
+    def _drain(self, service: str) -> str | None:
+        """Stop a dispatcher and ship what it has left. Returns what went wrong, if anything."""
+        follower = self._dispatchers[service]
+        if follower not in self._processes.running:
+            return None
+        self._processes.stop(follower, DISPATCHER_STOP_SECONDS)
+        drain = self._processes.start(f"drain-{service}", self._dispatch_command(service, "--once"))
+        try:
+            code = drain.popen.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = -1
+        said = " / ".join(drain.last_lines(1))
+        return f"the spool could not be drained to {service} ({drain.log}): {said}" if code else None
 
     def close(self) -> None:
         """End at once whatever still runs."""
@@ -144,12 +153,14 @@ class Services:
             *(argument for option in options for argument in ("--set", option)),
         ]
 
-    def _dispatch_command(self, way: str) -> list[str]:
+    def _services(self) -> list[str]:
+        return ["file", "cloudwatch"] if self._place.cloudwatch else ["file"]
+
+    def _dispatch_command(self, service: str, way: str) -> list[str]:
         place = self._place
+        options = ("--output", str(place.events)) if service == "file" else place.cloudwatch
         return python_module(
-            "scripts.cli",
-            *("dispatch", "--service", "file", "--output", str(place.events)),
-            *("--spool", str(place.spool), way),
+            "scripts.cli", "dispatch", "--service", service, *options, "--spool", str(place.spool), way
         )
 
     def _wait_for(self, ready: Callable[[], bool], what: str) -> None:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from store.tokens import TokenStore
+from tests.dispatch import cloudwatch
 from tests.live.harness import wait_for
 
 pytestmark = pytest.mark.live
@@ -193,3 +194,31 @@ def test_mitmweb_shows_its_address(tmp_path: Path) -> None:
     done = up(tmp_path, "--once", "--web", "--web-port", "0", *PORTS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"Look at calls as they happen: http://127\.0\.0\.1:\d+/\?token=", done.stdout)
+
+
+AWS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+
+
+def test_events_go_to_cloudwatch_too(tmp_path: Path) -> None:
+    with cloudwatch.moto_server() as address:
+        group = ["--log-group", "/llm/usage", "--region", cloudwatch.REGION, "--endpoint-url", address]
+        done = up(tmp_path, "--once", *group, *PORTS, **AWS)
+        assert done.returncode == 0, done.stdout + done.stderr
+        stored = cloudwatch.stored(address, "/llm/usage")
+    written = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["type"] for event in stored] == ["llm_proxy_usage", "llm_proxy_writer"]
+    assert [event["event_id"] for event in stored] == [event["event_id"] for event in written]
+
+
+def test_a_cloudwatch_that_is_not_there_loses_nothing(tmp_path: Path) -> None:
+    gone = ["--log-group", "/llm/usage", "--region", "eu-central-1", "--endpoint-url", "http://127.0.0.1:9"]
+    done = up(tmp_path, "--once", *gone, *PORTS, **AWS)
+    assert done.returncode == 1
+    assert "could not be drained to cloudwatch" in done.stderr
+    assert any(b"llm_proxy_usage" in path.read_bytes() for path in (tmp_path / "spool").glob("*.jsonl"))
+
+
+def test_options_of_cloudwatch_without_a_group(tmp_path: Path) -> None:
+    done = up(tmp_path, "--once", "--region", "eu-central-1")
+    assert done.returncode == 2
+    assert "--region is of use only with --log-group." in done.stderr
