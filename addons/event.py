@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,8 @@ from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
 from addons.openai import Request, Response, Summary, first_content, summarize
 from addons.openai.pricing import price
 from addons.openai.tokens import count
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 TYPE = "llm_proxy_usage"
@@ -38,6 +41,22 @@ UNREAD: Event = {
     "dropped": {},
 }
 """What only the bodies and the answer's headers tell."""
+
+
+def event_of(exchange: Exchange, *, capture: str = "all") -> Event:
+    """The event of `exchange`, in outline where it can't be read. Never raises."""
+    try:
+        return build_event(exchange, capture=capture)
+    except Exception as error:
+        return outline(exchange, error)
+
+
+def outline(exchange: Exchange, error: Exception) -> Event:
+    """The event without what `error` kept from being read; says so in the log."""
+    # With a trace, unless a client caused this by nesting a body a thousand levels deep.
+    trace = None if isinstance(error, RecursionError) else error
+    logger.error("llmproxy: call %s is recorded in outline only (%r)", exchange.id, error, exc_info=trace)
+    return minimal_event(exchange)
 
 
 def build_event(exchange: Exchange, *, capture: str) -> Event:
@@ -152,10 +171,8 @@ def _first_token(exchange: Exchange, response: Response | None) -> int | None:
 
 def _user(exchange: Exchange, summary: Summary) -> Event | None:
     """Who made the call: what the token says goes before what the request claims."""
-    metadata: Mapping[str, str] = exchange.grant.token.metadata if exchange.grant else {}
-    for name in USER_METADATA:
-        if metadata.get(name):
-            return {"id": metadata[name], "source": f"token_metadata.{name}"}
+    if exchange.grant and (user := user_of(exchange.grant.token.metadata)):
+        return user
     for source, claim in (
         ("safety_identifier", summary.safety_identifier),
         ("user", summary.user),
@@ -163,6 +180,14 @@ def _user(exchange: Exchange, summary: Summary) -> Event | None:
     ):
         if isinstance(claim, str) and claim:
             return {"id": claim, "source": source}
+    return None
+
+
+def user_of(metadata: Mapping[str, str]) -> Event | None:
+    """The user whom a token's metadata names."""
+    for name in USER_METADATA:
+        if metadata.get(name):
+            return {"id": metadata[name], "source": f"token_metadata.{name}"}
     return None
 
 

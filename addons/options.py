@@ -93,7 +93,17 @@ def declare(loader: Loader) -> None:
     try:
         ctx.options.process_deferred()
     except exceptions.OptionsError as error:
-        raise exceptions.OptionsError(f"llmproxy: {error}") from error
+        raise exceptions.OptionsError(f"llmproxy: {_culprit(str(error))}{error}") from error
+
+
+def _culprit(message: str) -> str:
+    """The option that a message of mitmproxy 11 is about, which names only the value."""
+    for name in ctx.options.deferred:
+        if name.startswith(PREFIX) and name in ctx.options and name not in message:
+            values = getattr(ctx.options.deferred[name], "val", [])
+            if any(str(value) in message for value in values):
+                return f"option {name}: "
+    return ""
 
 
 def unknown(options: Options) -> list[str]:

@@ -68,7 +68,7 @@ class Recorder:
             logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
             return
         self.runtime.services.worker.put(exchange)
-        _show_body(call)
+        _show_bodies(call)
 
 
 def _abort(call: Call) -> str:
@@ -121,10 +121,13 @@ def _exchange(call: Call, outcome: str) -> Exchange:
     return exchange
 
 
-def _show_body(call: Call) -> None:
-    """Put the streamed body back into the flow, for mitmweb and ``-w``; it is not sent again."""
-    response, capture = call.flow.response, call.response_capture
-    if response is not None and capture is not None:
-        body = capture.body()
-        if not body.decoded:
-            response.raw_content = body.data
+def _show_bodies(call: Call) -> None:
+    """Put the streamed bodies back into the flow, for mitmweb and ``-w``; they are not sent again."""
+    for message, capture in (
+        (call.flow.request, call.request_capture),
+        (call.flow.response, call.response_capture),
+    ):
+        if message is not None and capture is not None:
+            body = capture.body()
+            if not body.decoded:
+                message.raw_content = body.data

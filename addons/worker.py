@@ -15,7 +15,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from addons.event import build_event, minimal_event
+from addons.event import event_of, outline
 from addons.exchange import Exchange
 from store.errors import StoreError
 from store.spool import SpoolWriter
@@ -84,7 +84,7 @@ class Worker:
         self._tokens.close()
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
-        events = [self._event(exchange) for exchange in exchanges]
+        events = [event_of(exchange, capture=self.capture) for exchange in exchanges]
         try:
             self._write(events)
         except Exception:
@@ -97,15 +97,7 @@ class Worker:
         try:
             self._write([event])
         except Exception as error:
-            _say_outline_only(exchange, error)
-            self._write([minimal_event(exchange)])
-
-    def _event(self, exchange: Exchange) -> dict[str, Any]:
-        try:
-            return build_event(exchange, capture=self.capture)
-        except Exception as error:
-            _say_outline_only(exchange, error)
-            return minimal_event(exchange)
+            self._write([outline(exchange, error)])
 
     def _write(self, events: Sequence[dict[str, Any]]) -> None:
         """Append `events`; while the disk fails, try again. Events are never dropped to go on."""
@@ -146,9 +138,3 @@ class Worker:
             self._tokens.record_use({token: (counts[token], moment) for token, moment in last.items()})
         except StoreError as error:
             logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(last), error)
-
-
-def _say_outline_only(exchange: Exchange, error: Exception) -> None:
-    """With a trace, unless a client caused this by nesting a body a thousand levels deep."""
-    trace = None if isinstance(error, RecursionError) else error
-    logger.error("llmproxy: call %s is recorded in outline only (%r)", exchange.id, error, exc_info=trace)

@@ -12,6 +12,7 @@ COMMANDS = {
     "project": "scripts.project_commands:project",
     "token": "scripts.token_commands:token",
     "dispatch": "scripts.dispatch_command:dispatch",
+    "import": "scripts.import_command:import_",
     "tokenizers": "scripts.tokenizers:tokenizers",
 }
 

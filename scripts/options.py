@@ -65,6 +65,8 @@ def told() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
     except (StoreError, SpoolError) as error:
         raise click.ClickException(str(error)) from error
+    except BrokenPipeError:
+        raise  # `| head` has seen enough: click ends quietly
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
 

@@ -36,6 +36,13 @@ class Process:
     def last_lines(self, count: int = 5) -> list[str]:
         return [line for line in self.output().splitlines() if line.strip()][-count:]
 
+    def complaint(self) -> str:
+        """What it said was wrong: our own words where there are any, else its last ones."""
+        ours = [
+            line.partition("llmproxy: ")[2] for line in self.output().splitlines() if "llmproxy: " in line
+        ]
+        return " / ".join(ours or self.last_lines(3))
+
     def stop(self, seconds: float) -> None:
         """SIGTERM, then SIGKILL for one that has not ended after `seconds`."""
         if not self.ended:

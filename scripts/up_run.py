@@ -90,6 +90,4 @@ class Run:
 
     def _check(self) -> None:
         if dead := self.services.ended():
-            raise StartFailed(
-                f"the {dead.name} ended by itself ({dead.log}): {' / '.join(dead.last_lines(3))}"
-            )
+            raise StartFailed(f"the {dead.name} ended by itself ({dead.log}): {dead.complaint()}")

@@ -169,7 +169,7 @@ class Services:
             if self._stopping():
                 raise Interrupted
             if dead := self.ended():
-                raise StartFailed(f"the {dead.name} ended at once: {' / '.join(dead.last_lines(3))}")
+                raise StartFailed(f"the {dead.name} ended at once: {dead.complaint()}")
             if time.monotonic() > deadline:
                 raise StartFailed(
                     f"{what} is not ready after {START_SECONDS:.0f} s; see {self._place.data}/logs."

@@ -1,0 +1,193 @@
+"""``llmproxy import``: recorded traffic becomes events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from addons.event import event_of, user_of
+from addons.recorded import Damaged, Unreadable, event_id, read, to_exchange
+from scripts.options import Pair, Places, open_store, places
+from store import validation
+from store.imports import Imports
+from store.spool import SpoolWriter
+
+BATCH = 100
+"""Events between two commits."""
+
+EPILOG = """FILE may be a flow file of mitmproxy (-w), HAR 1.2, or JSON Lines with method, url, status,
+headers and bodies; gzipped or not; - is standard input. Which it is, is found out from its beginning.
+
+The events are the same as those of live traffic. An exchange has the same event_id whenever it is imported,
+so a second import of a file adds nothing.
+
+Exit codes: 0 all read, 1 a file is damaged (what came before it counts) or unreadable, 2 wrong usage."""
+
+
+@dataclass(slots=True)
+class Attribution:
+    """Whose calls these were; recordings do not tell."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def apply(self, event: dict[str, Any]) -> dict[str, Any]:
+        user = user_of(self.fields.get("token_metadata", {}))
+        return event | self.fields | ({"user": user} if user else {})
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one run."""
+
+    events: int = 0
+    added: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+@click.command("import", epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print the events, one a line, and store nothing.")
+@click.option("--token", metavar="ID", help="The token that the calls are attributed to.")
+@click.option("--project", metavar="ID_OR_NAME", help="The project that the calls are attributed to.")
+@click.option(
+    "--metadata", "pairs", type=Pair(), multiple=True, help="A pair for the events; may be repeated."
+)
+@places
+def import_(
+    *,
+    files: tuple[str, ...],
+    as_json: bool,
+    token: str | None,
+    project: str | None,
+    pairs: tuple[tuple[str, str], ...],
+    places: Places,
+) -> None:
+    """Turn recorded traffic into events: of mitmproxy, of a browser, of tests."""
+    attribution = _attribution(places, token, project, dict(pairs))
+    totals = Totals()
+    with ExitStack() as stack:
+        destination: _Printed | _Spooled = _Printed() if as_json else _Spooled(places.spool)
+        stack.callback(destination.close)
+        progress = stack.enter_context(_progress())
+        for name in files:
+            for events in _batches(_events(name, progress, totals), BATCH):
+                totals.events += len(events)
+                totals.added += destination.take([attribution.apply(event) for event in events])
+    for damage in totals.damaged:
+        click.echo(f"Error: {damage}", err=True)
+    if not as_json:
+        known = totals.events - totals.added
+        click.echo(f"{totals.added} events added, {known} known already.", err=True)
+    if totals.damaged:
+        raise click.exceptions.Exit(1)
+
+
+def _events(name: str, progress: Progress, totals: Totals) -> Iterator[dict[str, Any]]:
+    repeats: Counter[str] = Counter()
+    count = 0
+    try:
+        with _open(name, progress) as file:
+            for recorded in read(file):
+                first = event_id(recorded)
+                exchange = to_exchange(recorded, repeat=repeats[first])
+                repeats[first] += 1
+                count += 1
+                yield event_of(exchange)
+    except Damaged as error:
+        totals.damaged.append(f"{name}: {error}; the {count} exchanges before it were read.")
+    except Unreadable as error:
+        totals.damaged.append(f"{name}: {error}.")
+    except OSError as error:
+        totals.damaged.append(f"{name}: {error.strerror or error}.")
+
+
+def _batches(events: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for event in events:
+        batch.append(event)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class _Printed:
+    """Standard output."""
+
+    def close(self) -> None:
+        sys.stdout.flush()
+
+    def take(self, events: list[dict[str, Any]]) -> int:
+        for event in events:
+            click.echo(json.dumps(event, separators=(",", ":")))
+        return len(events)
+
+
+class _Spooled:
+    """The spool, without what it was given before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._imports = Imports(folder)
+        self._writer = SpoolWriter(folder)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._imports.close()
+
+    def take(self, events: list[dict[str, Any]]) -> int:
+        known = self._imports.known(event["event_id"] for event in events)
+        fresh = {event["event_id"]: event for event in events if event["event_id"] not in known}
+        if fresh:
+            self._writer.append(list(fresh.values()))
+            self._imports.add(fresh)
+        return len(fresh)
+
+
+def _open(name: str, progress: Progress) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    return progress.open(name, "rb", description=Path(name).name)
+
+
+def _progress() -> Progress:
+    """A bar on a terminal; nothing in a pipe."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def _attribution(
+    places: Places, token: str | None, project: str | None, metadata: Mapping[str, str]
+) -> Attribution:
+    fields: dict[str, Any] = {}
+    if token or project:
+        with open_store(places) as store:
+            found = store.get_token(token) if token else None
+            holder = store.get_project(project or (found.project_id if found else ""))
+        if found and found.project_id != holder.id:
+            raise click.UsageError(f"token {found.id} belongs to another project than {holder.name}.")
+        fields |= {"project_id": holder.id, "project_name": holder.name}
+        if found:
+            fields |= {"token_id": found.id, "token_metadata": dict(found.metadata)}
+    if metadata:
+        validation.metadata(metadata)
+        fields["token_metadata"] = {**fields.get("token_metadata", {}), **metadata}
+    return Attribution(fields)
