@@ -12,8 +12,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tiktoken
+if TYPE_CHECKING:
+    import tiktoken
 
 logger = logging.getLogger(__name__)
 
@@ -114,5 +116,7 @@ def _load(name: str) -> tiktoken.Encoding | None:
             folder,
         )
         return None
+    import tiktoken  # noqa: PLC0415 - a start that fails, or counts nothing, does not need it
+
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     return tiktoken.get_encoding(name)
