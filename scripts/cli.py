@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
+from scripts.lazy import LazyGroup
 from scripts.options import Places, places
 
 COMMANDS = {
@@ -17,22 +16,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is used: ``token list`` does not wait for boto3."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @places
 def main(places: Places) -> None:
     """Manage the projects and tokens of the proxy, and send its events on.

@@ -1,0 +1,1 @@
+"""What is measured rather than tested: accuracy, speed, memory, behaviour under faults. Run by scripts/bench."""
