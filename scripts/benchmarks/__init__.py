@@ -1,1 +1,1 @@
-"""What is measured rather than tested: accuracy, speed, memory, behaviour under faults. Run by scripts/bench."""
+"""What is measured rather than tested: accuracy, speed, memory, behaviour under faults. See scripts/bench."""
