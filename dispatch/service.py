@@ -7,45 +7,18 @@ between sending and moving causes at most this one batch to be sent again.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from dispatch.errors import DeliveryError, Misconfigured, Unavailable
-from dispatch.sinks import Parcel, Rejected, Sink
+from dispatch.delivery import Delivery, Totals
+from dispatch.sinks import Sink
 from store.spool import Batch, SpoolReader
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RECLAIM_SECONDS = 30.0
-BASE_SECONDS = 0.5
-LONGEST_SECONDS = 30.0
-TRIES_ONCE = 6
-"""Of one request, where the dispatcher is to end: about half a minute."""
-
-
-class GaveUp(Exception):
-    """The backend did not take a request, and the dispatcher is not to wait any longer."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """What was done since the start."""
-
-    sent: int = 0
-    dead: int = 0
-    """Put aside, with the reason, because the backend will never take it."""
-    requests: int = 0
-    retries: int = 0
-    batches: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
 
 
 class Dispatcher:
@@ -72,6 +45,7 @@ class Dispatcher:
         self._follow = follow
         self._on_progress = on_progress
         self._stop = stop or threading.Event()
+        self._delivery = Delivery(sink, self.totals, patient=follow, stop=self._stop)
         self._reclaimed = time.monotonic()
 
     def run(self) -> None:
@@ -96,12 +70,10 @@ class Dispatcher:
 
     def _deliver(self, batch: Batch) -> None:
         plan = self._sink.plan(batch.records)
-        rejected = list(plan.rejected)
-        for parcel in plan.parcels:
-            refused = self._send(parcel)
-            if refused is None:
-                return  # stopped: the whole batch comes again
-            rejected += refused
+        refused = self._delivery.send(plan.parcels)
+        if refused is None:
+            return  # stopped: the whole batch comes again
+        rejected = [*plan.rejected, *refused]
         for letter in rejected:
             record = letter.record
             batch.bury(record.line, record.segment, record.offset, letter.reason)
@@ -111,36 +83,9 @@ class Dispatcher:
         self.totals.sent += len(batch.records) - len(rejected)
         self.totals.dead += len(batch.dead)
 
-    def _send(self, parcel: Parcel) -> list[Rejected] | None:
-        """Deliver one request, as often as it takes; None when told to stop meanwhile."""
-        tries = 0
-        while True:
-            tries += 1
-            self.totals.requests += 1
-            try:
-                return self._sink.send(parcel)
-            except DeliveryError as error:
-                self.totals.retries += 1
-                if not self._follow and (isinstance(error, Misconfigured) or tries >= TRIES_ONCE):
-                    raise GaveUp(str(error)) from error
-                seconds = _pause(tries, error)
-                logger.warning("%s; trying again in %.1f s", error, seconds)
-                if self._stop.wait(seconds):
-                    return None
-
     def _reclaim(self) -> None:
         self._reclaimed = time.monotonic()
         try:
             self._reader.reclaim()
         except OSError as error:
             logger.warning("segments that are done with could not be removed: %s", error)
-
-
-def _pause(tries: int, error: DeliveryError) -> float:
-    """Seconds to wait: as the backend asks, else growing and scattered, so that many do not come at once."""
-    if isinstance(error, Misconfigured):
-        return LONGEST_SECONDS
-    if isinstance(error, Unavailable) and error.retry_after is not None:
-        return min(error.retry_after, LONGEST_SECONDS)
-    longest = min(BASE_SECONDS * 2 ** (tries - 1), LONGEST_SECONDS)
-    return random.uniform(longest / 2, longest)  # noqa: S311 - no secret

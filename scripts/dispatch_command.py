@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
+from dispatch.delivery import GaveUp, Totals
 from dispatch.errors import DeliveryError
-from dispatch.service import POLL_SECONDS, Dispatcher, GaveUp, Totals
+from dispatch.service import POLL_SECONDS, Dispatcher
 from dispatch.sinks import Sink
 from scripts.options import Places, places
 from scripts.progress import ProgressLine

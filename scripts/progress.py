@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
 
-from dispatch.service import Totals
+from dispatch.delivery import Totals
 
 
 class ProgressLine:

@@ -23,6 +23,8 @@ class Parcel:
 
     records: Sequence[Record]
     content: Any
+    lane: str = ""
+    """Parcels of one lane are sent in their order; those of different lanes may be sent at the same time."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,10 @@ class Sink(Protocol):
         ...
 
     def send(self, parcel: Parcel) -> list[Rejected]:
-        """Deliver; what comes back was refused for good. Raises DeliveryError to have it sent again."""
+        """Deliver; what comes back was refused for good. Raises DeliveryError to have it sent again.
+
+        Called from several threads at once where the parcels of a plan have several lanes.
+        """
         ...
 
     def close(self) -> None: ...
