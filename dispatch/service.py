@@ -80,7 +80,7 @@ class Dispatcher:
             logger.warning("put aside: %s (event %s)", letter.reason, record.value.get("event_id"))
         self._reader.commit(batch)
         self.totals.batches += 1
-        self.totals.sent += len(batch.records) - len(rejected)
+        self.totals.sent += len(batch.records) - len(rejected) - plan.skipped
         self.totals.dead += len(batch.dead)
 
     def _reclaim(self) -> None:

@@ -33,6 +33,8 @@ class Plan:
 
     parcels: list[Parcel] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    skipped: int = 0
+    """Records that this backend has no use for (it takes calls only): neither sent nor dead."""
 
 
 class Sink(Protocol):
@@ -49,6 +51,11 @@ class Sink(Protocol):
 
         Called from several threads at once where the parcels of a plan have several lanes.
         """
+        ...
+
+    def check(self) -> str:
+        """Prove credentials, rights and reachability without writing anything, and say in a few words what
+        was proved. Raises DeliveryError."""
         ...
 
     def close(self) -> None: ...

@@ -145,6 +145,14 @@ class CloudWatchSink:
         except (NoCredentialsError, BotoCoreError) as error:
             raise self._explained(error) from error
 
+    def check(self) -> str:
+        try:
+            found = self._client.describe_log_groups(logGroupNamePrefix=self._group)["logGroups"]
+        except (ClientError, BotoCoreError) as error:
+            raise self._explained(error) from error
+        there = any(group.get("logGroupName") == self._group for group in found)
+        return f"log group {self._group} {'is there' if there else 'will be made'}"
+
     def close(self) -> None:
         self._client.close()
 

@@ -40,6 +40,16 @@ class FileSink:
             os.close(descriptor)
         return []
 
+    def check(self) -> str:
+        place = self._path
+        while not place.exists():
+            place = place.parent
+        if self._path.is_dir():
+            raise Misconfigured(f"file {self._path}: is a directory")
+        if not os.access(place, os.W_OK):
+            raise Misconfigured(f"file {self._path}: {place} may not be written to")
+        return f"{self._path} can be appended to"
+
     def close(self) -> None:
         pass
 
