@@ -17,14 +17,9 @@ from mitmproxy import http
 from mitmproxy.net.http import url as http_url
 from mitmproxy.proxy.mode_specs import ReverseMode
 
+from addons.openai import azure
 from store.secret import Secret
 
-AZURE_SUFFIXES = (
-    ".openai.azure.com",
-    ".cognitiveservices.azure.com",
-    ".services.ai.azure.com",
-    ".azure-api.net",
-)
 LOOPBACK_NAMES = ("localhost", "localhost.localdomain")
 
 
@@ -49,7 +44,7 @@ class Upstream:
 
     def credential(self, key: Secret) -> tuple[str, str]:
         """The header that carries `key`: Azure reads ``api-key``, all others a bearer token."""
-        if self.host.endswith(AZURE_SUFFIXES):
+        if self.host.endswith(azure.SUFFIXES):
             return "api-key", key.reveal()
         return "authorization", f"Bearer {key.reveal()}"
 

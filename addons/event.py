@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 TYPE = "llm_proxy_usage"
-COUNTED_ENDPOINTS = ("chat", "completions", "responses", "embeddings")
 USER_METADATA = ("user_id", "app_user_id")
 
 Event = dict[str, Any]
@@ -194,7 +193,7 @@ def user_of(metadata: Mapping[str, str]) -> Event | None:
 def _add_usage(event: Event, exchange: Exchange, summary: Summary) -> None:
     """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
     usage: Event | None = summary.usage.as_dict() if summary.usage else None
-    if usage is None and summary.endpoint in COUNTED_ENDPOINTS and _may_have_been_billed(event, exchange):
+    if usage is None and summary.counted and _may_have_been_billed(event, exchange):
         counted = count(summary.endpoint, summary.model, summary.request, summary.output)
         if counted.input_tokens is not None or counted.output_tokens is not None:
             usage = counted.as_dict()

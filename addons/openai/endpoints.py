@@ -1,12 +1,15 @@
-"""Which path is which endpoint, and what kind of risk it carries.
+"""The table of endpoints: for each path its name, its risk, what it bills, and where its model stands.
 
-The API grows: whatever is not listed here is `other`, which the gate refuses unless it is told otherwise.
+The gate's allow-lists, the resolver of models and the reading of traffic all go by this table; no other
+module names a path. The API grows: what is not listed here is `other`, which the gate refuses unless it is
+told otherwise. Source: OpenAI's published OpenAPI document and the paths of the official SDKs.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Flag, auto
 
 RISK_CLASSES = {
     "inference": "spends tokens, and its usage is in the answer",
@@ -14,70 +17,167 @@ RISK_CLASSES = {
     "listing": "reads the list of models",
     "unmetered": "spends, but the traffic does not show how much: batches, fine-tuning, video, realtime",
     "key_minting": "returns a credential that works without the proxy",
-    "administration": "manages the organization, its keys and its users",
+    "administration": "manages the organization, its keys and its users; deletes models",
     "other": "not known to this version",
 }
 """What the risk classes stand for; the values of the option ``llm_endpoints``, beside endpoint names."""
 
 
+class Bills(Flag):
+    """What a call is billed by. Two of them: which one depends on the model."""
+
+    NOTHING = 0
+    TOKENS = auto()
+    CHARACTERS = auto()
+    SECONDS = auto()
+    IMAGES = auto()
+    LATER = auto()
+    """After the answer, or by what the traffic does not show: time, storage, the lines of a file."""
+    UNKNOWN = auto()
+
+
+class ModelIn(Flag):
+    """Where a request names its model. Several of them: in any one."""
+
+    NOWHERE = 0
+    """No model is involved."""
+    JSON = auto()
+    """``model`` of a JSON body."""
+    FORM = auto()
+    """The field ``model`` of a multipart form, anywhere in it."""
+    QUERY = auto()
+    """``model`` of the query; Azure's realtime calls it ``deployment``."""
+    SESSION = auto()
+    """``session.model`` of a JSON body, or of the JSON in a form's field ``session``."""
+    PATH = auto()
+    """A part of the path. (Azure's deployments: see :mod:`addons.openai.azure`.)"""
+    ELSEWHERE = auto()
+    """Only the answer tells: an assistant, a stored prompt, a file or an earlier job sets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint's name, as in events, and its risk class."""
+    """What an endpoint is: its name as in events, its risk class, its bill and its model."""
 
     name: str
     risk: str
+    bills: Bills = Bills.NOTHING
+    model_in: ModelIn = ModelIn.NOWHERE
+    counted: bool = False
+    """Whether the bodies hold the text that is billed: then its tokens can be counted."""
 
 
-OTHER = Endpoint("other", "other")
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of the table: an endpoint, and the methods and the path (below the version) that lead to it."""
+
+    methods: str
+    path: str
+    endpoint: Endpoint
+
+
+def _route(
+    methods: str,
+    path: str,
+    name: str,
+    risk: str,
+    bills: Bills = Bills.NOTHING,
+    model_in: ModelIn = ModelIn.NOWHERE,
+    *,
+    counted: bool = False,
+) -> Route:
+    return Route(methods, path, Endpoint(name, risk, bills, model_in, counted))
+
 
 ID = r"[^/]+"
-READ_DELETE = "GET|DELETE"
 ANY = "GET|POST|DELETE|PATCH|PUT"
+UPGRADE = "UPGRADE"
+"""In the place of a method: a request for a WebSocket."""
 
-# (methods, path below the version prefix, endpoint, risk); the first match counts.
-ROUTES: tuple[tuple[str, str, str, str], ...] = (
-    ("POST", r"chat/completions", "chat", "inference"),
-    ("POST", r"completions", "completions", "inference"),
-    ("POST", rf"engines/{ID}/(?:completions)", "completions", "inference"),
-    ("POST", r"responses(?:/compact|/input_tokens)?", "responses", "inference"),
-    ("POST", rf"responses/{ID}/cancel", "responses", "inference"),
-    ("POST", r"embeddings", "embeddings", "inference"),
-    ("POST", rf"engines/{ID}/embeddings", "embeddings", "inference"),
-    ("POST", r"moderations", "moderations", "inference"),
-    ("POST", r"images/(?:generations|edits|variations)", "images", "inference"),
-    ("POST", r"audio/transcriptions", "audio_transcriptions", "inference"),
-    ("POST", r"audio/translations", "audio_translations", "inference"),
-    ("POST", r"audio/speech", "audio_speech", "inference"),
-    ("POST", r"threads/runs", "assistants", "inference"),
-    ("POST", rf"threads/{ID}/runs(?:/{ID}/submit_tool_outputs)?", "assistants", "inference"),
-    ("GET", rf"models(?:/{ID})?", "models", "listing"),
-    (ANY, rf"chat/completions(?:/{ID}(?:/messages)?)?", "chat", "storage"),
-    (ANY, rf"responses/{ID}(?:/input_items)?", "responses", "storage"),
-    (ANY, rf"conversations(?:/{ID}(?:/items(?:/{ID})?)?)?", "conversations", "storage"),
-    (ANY, rf"files(?:/{ID}(?:/content)?)?", "files", "storage"),
-    (ANY, rf"uploads(?:/{ID}(?:/parts|/complete|/cancel)?)?", "files", "storage"),
-    (ANY, r"(?:assistants|threads)(?:/.+)?", "assistants", "storage"),
-    (ANY, r"vector_stores(?:/.+)?", "vector_stores", "storage"),
-    (ANY, r"fine_tuning/checkpoints/.+", "administration", "administration"),
-    (READ_DELETE, r"(?:containers|skills|videos|evals)(?:/.+)?", "hosted", "storage"),
-    (READ_DELETE, r"(?:batches|fine_tuning)(?:/.+)?", "jobs", "storage"),
-    ("POST", rf"(?:batches|fine_tuning/jobs)/{ID}/cancel", "jobs", "storage"),
-    ("POST", r"(?:containers|skills|videos|evals)(?:/.+)?", "hosted", "unmetered"),
-    ("POST", r"(?:batches|fine_tuning)(?:/.+)?", "jobs", "unmetered"),
-    ("POST", r"audio/(?:voices|voice_consents)(?:/.+)?", "hosted", "unmetered"),
-    ("POST", r"realtime/(?:translations/)?client_secrets", "realtime_credentials", "key_minting"),
-    ("POST", r"realtime/(?:transcription_)?sessions", "realtime_credentials", "key_minting"),
-    ("POST", r"chatkit/sessions", "chatkit_credentials", "key_minting"),
-    ("GET|POST", rf"realtime(?:/calls(?:/{ID}(?:/{ID})?)?)?", "realtime", "unmetered"),
-    (ANY, r"(?:organization|projects|dashboard|usage)(?:/.+)?", "administration", "administration"),
+TOKENS, LATER = Bills.TOKENS, Bills.LATER
+JSON, FORM, QUERY, ELSEWHERE = ModelIn.JSON, ModelIn.FORM, ModelIn.QUERY, ModelIn.ELSEWHERE
+
+ROUTES: tuple[Route, ...] = (  # the first match counts
+    # Inference. Legacy engines have their model in the path.
+    _route("POST", r"chat/completions", "chat", "inference", TOKENS, JSON, counted=True),
+    _route("POST", r"completions", "completions", "inference", TOKENS, JSON, counted=True),
+    _route(
+        "POST", rf"engines/{ID}/completions", "completions", "inference", TOKENS, ModelIn.PATH, counted=True
+    ),
+    _route("POST", r"responses(?:/compact)?", "responses", "inference", TOKENS, JSON, counted=True),
+    _route("POST", r"responses/input_tokens", "responses", "inference", Bills.NOTHING, JSON),
+    _route("POST", rf"responses/{ID}/cancel", "responses", "inference"),
+    _route("POST", r"embeddings", "embeddings", "inference", TOKENS, JSON, counted=True),
+    _route(
+        "POST", rf"engines/{ID}/embeddings", "embeddings", "inference", TOKENS, ModelIn.PATH, counted=True
+    ),
+    _route("POST", r"moderations", "moderations", "inference", Bills.NOTHING, JSON),
+    _route("POST", r"images/generations", "images", "inference", TOKENS | Bills.IMAGES, JSON),
+    _route("POST", r"images/edits", "images", "inference", TOKENS | Bills.IMAGES, JSON | FORM),
+    _route("POST", r"images/variations", "images", "inference", Bills.IMAGES, FORM),
+    _route(
+        "POST", r"audio/transcriptions", "audio_transcriptions", "inference", TOKENS | Bills.SECONDS, FORM
+    ),
+    _route("POST", r"audio/translations", "audio_translations", "inference", Bills.SECONDS, FORM),
+    _route("POST", r"audio/speech", "audio_speech", "inference", TOKENS | Bills.CHARACTERS, JSON),
+    # A run without `model` takes the assistant's.
+    _route("POST", rf"threads/(?:{ID}/)?runs", "assistants", "inference", TOKENS, JSON),
+    _route(
+        "POST", rf"threads/{ID}/runs/{ID}/submit_tool_outputs", "assistants", "inference", TOKENS, ELSEWHERE
+    ),
+    # What the project keeps. Reading an answer again bills nothing: its usage is the first call's.
+    _route("GET", rf"models(?:/{ID})?", "models", "listing"),
+    _route("DELETE", rf"models/{ID}", "model_deletion", "administration"),
+    _route(ANY, rf"chat/completions(?:/{ID}(?:/messages)?)?", "chat", "storage"),
+    _route(ANY, rf"responses/{ID}(?:/input_items)?", "responses", "storage"),
+    _route(ANY, rf"conversations(?:/{ID}(?:/items(?:/{ID})?)?)?", "conversations", "storage"),
+    _route(ANY, rf"files(?:/{ID}(?:/content)?)?", "files", "storage"),
+    _route(ANY, rf"uploads(?:/{ID}(?:/parts|/complete|/cancel)?)?", "files", "storage"),
+    _route(ANY, r"(?:assistants|threads)(?:/.+)?", "assistants", "storage", Bills.NOTHING, JSON),
+    _route("GET|DELETE", r"vector_stores(?:/.+)?", "vector_stores", "storage"),
+    _route(ANY, r"vector_stores(?:/.+)?", "vector_stores", "storage", LATER),
+    _route("GET|DELETE", r"(?:containers|skills|videos|evals)(?:/.+)?", "hosted", "storage", LATER),
+    _route("GET|DELETE", r"chatkit/threads(?:/.+)?", "hosted", "storage"),
+    _route("GET|DELETE", r"batches(?:/.+)?", "jobs", "storage", LATER),
+    # Its checkpoints' permissions, which share a model with other projects, take an administrator's key.
+    _route(ANY, r"fine_tuning/checkpoints/.+", "administration", "administration"),
+    _route("GET|DELETE", r"fine_tuning(?:/.+)?", "jobs", "storage", LATER),
+    _route("POST", rf"(?:batches|fine_tuning/jobs)/{ID}/cancel", "jobs", "storage", LATER),
+    # Spends, unseen.
+    _route("POST", r"batches", "jobs", "unmetered", LATER, ELSEWHERE),
+    _route("POST", r"fine_tuning/jobs", "jobs", "unmetered", LATER, JSON),
+    _route("POST", r"fine_tuning(?:/.+)?", "jobs", "unmetered", LATER, ELSEWHERE),
+    _route("POST", r"videos", "hosted", "unmetered", LATER, JSON | FORM),
+    _route("POST", r"(?:videos|evals)(?:/.+)?", "hosted", "unmetered", LATER, ELSEWHERE),
+    _route("POST", r"(?:containers|skills)(?:/.+)?", "hosted", "unmetered", LATER),
+    _route("POST", r"audio/(?:voices|voice_consents)(?:/.+)?", "hosted", "unmetered", LATER),
+    _route("POST", r"content_provenance_checks", "hosted", "unmetered", LATER),
+    # Sessions: any number of calls in one, which are not looked into.
+    _route(UPGRADE, r"responses", "responses", "unmetered", LATER, ELSEWHERE),
+    _route(UPGRADE, r"realtime", "realtime", "unmetered", LATER, QUERY),
+    _route("GET", r"realtime", "realtime", "unmetered", LATER, QUERY),
+    _route(
+        "POST", rf"realtime/calls(?:/{ID}/accept)?", "realtime", "unmetered", LATER, ModelIn.SESSION | QUERY
+    ),
+    _route("GET|POST", rf"realtime/calls(?:/{ID}(?:/{ID})?)?", "realtime", "unmetered", LATER),
+    # Credentials that work without the proxy.
+    _route(
+        "POST",
+        r"realtime/(?:(?:translations/)?client_secrets|(?:transcription_)?sessions)",
+        "realtime_credentials",
+        "key_minting",
+        LATER,
+        ModelIn.SESSION,
+    ),
+    _route("POST", r"chatkit/sessions", "chatkit_credentials", "key_minting", LATER, ELSEWHERE),
+    _route(ANY, r"(?:organization|projects|dashboard|usage)(?:/.+)?", "administration", "administration"),
 )
 
-_ROUTES = [
-    (frozenset(methods.split("|")), re.compile(path), Endpoint(name, risk))
-    for methods, path, name, risk in ROUTES
-]
+OTHER = Endpoint("other", "other", Bills.UNKNOWN, JSON | FORM | QUERY | ModelIn.SESSION)
 
-KNOWN_NAMES = frozenset(route[2] for route in ROUTES) | {OTHER.name}
+_ROUTES = [(frozenset(route.methods.split("|")), re.compile(route.path), route.endpoint) for route in ROUTES]
+
+KNOWN_NAMES = frozenset(route.endpoint.name for route in ROUTES) | {OTHER.name}
 
 # The API itself; Azure's three forms; common gateways.
 PREFIX = re.compile(rf"/(?:(?:openai|api|api/openai)/)?(?:v1/|deployments/{ID}/)?")
@@ -87,53 +187,50 @@ FOUNDRY = re.compile(r"/models/(?=(?:chat/completions|embeddings)$)")
 AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|$)|%2e|%2f|%5c|\\|;|[\x00-\x20\x7f]", re.IGNORECASE)
 
 
+def is_ambiguous(path: str) -> bool:
+    """Whether two parsers may take `path` for two different ones."""
+    return AMBIGUOUS.search(path) is not None
+
+
 def resolve(method: str, path: str, *, upgrade: bool = False) -> Endpoint:
     """The endpoint of a request path (without query).
 
-    `upgrade`: the request asks for another protocol, a WebSocket. Sessions on ``/responses`` and
-    ``/realtime`` hold any number of calls, which are not looked into, so both count as unmetered.
+    `upgrade`: the request asks for another protocol, a WebSocket.
 
-    >>> resolve("POST", "/v1/chat/completions")
-    Endpoint(name='chat', risk='inference')
+    >>> resolve("POST", "/v1/chat/completions").name
+    'chat'
     >>> resolve("POST", "/v1/realtime/client_secrets").risk
     'key_minting'
     >>> resolve("POST", "/v1//chat/completions").risk
     'other'
     """
-    if AMBIGUOUS.search(path):
+    if is_ambiguous(path):
         return OTHER
     match = FOUNDRY.match(path) or PREFIX.match(path)
     if match is None:
         return OTHER
     rest = path[match.end() :].removesuffix("/")
-    if upgrade:
-        return Endpoint(rest, "unmetered") if rest in ("responses", "realtime") else OTHER
+    method = UPGRADE if upgrade else method.upper()
     for methods, pattern, endpoint in _ROUTES:
-        if method.upper() in methods and pattern.fullmatch(rest):
+        if method in methods and pattern.fullmatch(rest):
             return endpoint
     return OTHER
 
 
-_ENDINGS = tuple(
-    (f"/{path}", name)
-    for path, name in (
-        ("chat/completions", "chat"),
-        ("completions", "completions"),
-        ("responses", "responses"),
-        ("embeddings", "embeddings"),
-    )
-)
+_ENDINGS = [
+    (re.compile(rf"/{route.path}$"), route.endpoint)
+    for route in ROUTES
+    if route.endpoint.counted and JSON in route.endpoint.model_in
+]
 
 
-def guess(method: str, path: str) -> str:
-    """The endpoint's name for the record only: like :func:`resolve`, but behind any prefix."""
-    endpoint = resolve(method, path)
-    if endpoint is OTHER and method.upper() == "POST":
-        return next((name for ending, name in _ENDINGS if path.endswith(ending)), OTHER.name)
-    return endpoint.name
+def guess(method: str, path: str, *, upgrade: bool = False) -> Endpoint:
+    """The endpoint for the record only: like :func:`resolve`, but behind any prefix.
 
-
-def deployment(path: str) -> str | None:
-    """The deployment that an Azure path names, which decides the model there."""
-    match = re.match(rf"/*openai/deployments/({ID})/", path)
-    return match[1] if match else None
+    >>> guess("POST", "/api/paas/v4/chat/completions").name
+    'chat'
+    """
+    endpoint = resolve(method, path, upgrade=upgrade)
+    if endpoint.risk in ("other", "administration") and method.upper() == "POST" and not upgrade:
+        return next((known for ending, known in _ENDINGS if ending.search(path)), endpoint)
+    return endpoint

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from addons.openai.endpoints import Bills
 from addons.openai.usage import Usage
 
 Headers = Sequence[tuple[str, str]]
@@ -54,6 +55,10 @@ class Summary:
     """What an exchange was about."""
 
     endpoint: str
+    bills: Bills = Bills.NOTHING
+    """What a call of this kind is billed by."""
+    counted: bool = False
+    """Whether the bodies hold the text that is billed, so that its tokens can be counted."""
     stream: bool = False
     """Whether the answer is an event stream, or, without an answer, whether one was asked for."""
     api_version: str | None = None

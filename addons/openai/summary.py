@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from addons.openai import assemble, assemble_responses, endpoints, errors
+from addons.openai import assemble, assemble_responses, azure, endpoints, errors
 from addons.openai import usage as usages
 from addons.openai.body import Opened, header, open_body
+from addons.openai.endpoints import Bills
 from addons.openai.messages import ApiError, Request, Response, Summary
 from addons.openai.usage import Usage
 
 Json = dict[str, Any]
-
-WITHOUT_USAGE = frozenset({"moderations", "models", "files", "conversations", "vector_stores", "other"})
-BILLED_LATER = frozenset({"jobs", "hosted", "realtime"})
 
 
 def summarize(request: Request, response: Response | None) -> Summary:
@@ -26,7 +24,9 @@ def summarize(request: Request, response: Response | None) -> Summary:
     """
     url = urlsplit(request.url)
     asked = open_body(request)
-    summary = Summary(endpoints.guess(request.method, url.path), request=_shown(asked))
+    upgrade = bool(header(request.headers, "upgrade"))
+    endpoint = endpoints.guess(request.method, url.path, upgrade=upgrade)
+    summary = Summary(endpoint.name, endpoint.bills, endpoint.counted, request=_shown(asked))
     summary.truncated += [f"request: {reason}" for reason in asked.truncated]
     _read_request(summary, asked.value, url.path)
     if response is None:
@@ -53,11 +53,11 @@ def _shown(opened: Opened) -> Any:
 
 
 def _read_request(summary: Summary, body: Any, path: str) -> None:
-    deployment = endpoints.deployment(path)
-    summary.model_requested = deployment
+    summary.model_requested = deployment = azure.deployment(path)
     if not isinstance(body, Mapping):
         return
-    summary.model_requested = _text(body.get("model")) or deployment
+    # On a deployment's path the URL decides; the body's model is ignored there.
+    summary.model_requested = deployment or _text(body.get("model"))
     summary.stream = body.get("stream") is True
     summary.user = _text(body.get("user"))
     summary.safety_identifier = _text(body.get("safety_identifier"))
@@ -186,9 +186,9 @@ def _why_missing(summary: Summary, answer: Opened, response: Response) -> str:
         return "the call failed"
     if answer.undecodable:
         return "the body could not be decoded"
-    if summary.endpoint in WITHOUT_USAGE:
+    if not summary.bills:
         return "the endpoint reports none"
-    if summary.endpoint in BILLED_LATER:
+    if Bills.LATER in summary.bills:
         return "the endpoint bills later, or elsewhere"
     if not response.complete:
         return "the answer broke off"

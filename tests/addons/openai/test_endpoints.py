@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, deployment, guess, resolve
+from addons.openai.azure import deployment, is_azure, model_of_deployment
+from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, Bills, ModelIn, guess, resolve
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, deploymen
         ("POST", "/v1/threads", "assistants", "storage"),
         ("GET", "/v1/models", "models", "listing"),
         ("GET", "/v1/models/gpt-4o", "models", "listing"),
-        ("DELETE", "/v1/models/ft:gpt-4o", "other", "other"),
+        ("DELETE", "/v1/models/ft:gpt-4o", "model_deletion", "administration"),
         ("POST", "/v1/files", "files", "storage"),
         ("POST", "/v1/batches", "jobs", "unmetered"),
         ("GET", "/v1/batches/batch_1", "jobs", "storage"),
@@ -81,16 +82,61 @@ def test_sessions_hold_calls_that_are_not_looked_into() -> None:
 
 
 def test_the_table_uses_known_risk_classes_and_is_reachable() -> None:
-    assert {route[3] for route in ROUTES} <= RISK_CLASSES.keys()
+    assert {route.endpoint.risk for route in ROUTES} <= RISK_CLASSES.keys()
     assert "other" in KNOWN_NAMES
 
 
 def test_guess_sees_behind_any_prefix_but_only_for_the_record() -> None:
-    assert guess("POST", "/gateway/acme/openai/chat/completions") == "chat"
+    assert guess("POST", "/gateway/acme/openai/chat/completions").name == "chat"
+    assert guess("POST", "/projects/acme/completions").name == "completions"
     assert resolve("POST", "/gateway/acme/openai/chat/completions").name == "other"
-    assert guess("GET", "/gateway/chat/completions") == "other"
+    assert guess("GET", "/gateway/chat/completions").name == "other"
 
 
-def test_deployment() -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "bills", "model_in", "counted"),
+    [
+        ("POST", "/v1/chat/completions", Bills.TOKENS, ModelIn.JSON, True),
+        ("GET", "/v1/chat/completions", Bills.NOTHING, ModelIn.NOWHERE, False),
+        ("POST", "/v1/engines/ada/completions", Bills.TOKENS, ModelIn.PATH, True),
+        ("POST", "/v1/responses/compact", Bills.TOKENS, ModelIn.JSON, True),
+        ("POST", "/v1/responses/input_tokens", Bills.NOTHING, ModelIn.JSON, False),
+        ("GET", "/v1/responses/resp_1", Bills.NOTHING, ModelIn.NOWHERE, False),
+        ("POST", "/v1/moderations", Bills.NOTHING, ModelIn.JSON, False),
+        ("POST", "/v1/images/generations", Bills.TOKENS | Bills.IMAGES, ModelIn.JSON, False),
+        ("POST", "/v1/images/edits", Bills.TOKENS | Bills.IMAGES, ModelIn.JSON | ModelIn.FORM, False),
+        ("POST", "/v1/images/variations", Bills.IMAGES, ModelIn.FORM, False),
+        ("POST", "/v1/audio/transcriptions", Bills.TOKENS | Bills.SECONDS, ModelIn.FORM, False),
+        ("POST", "/v1/audio/translations", Bills.SECONDS, ModelIn.FORM, False),
+        ("POST", "/v1/audio/speech", Bills.TOKENS | Bills.CHARACTERS, ModelIn.JSON, False),
+        ("POST", "/v1/threads/runs", Bills.TOKENS, ModelIn.JSON, False),
+        ("POST", "/v1/threads/t/runs/r/submit_tool_outputs", Bills.TOKENS, ModelIn.ELSEWHERE, False),
+        ("POST", "/v1/batches", Bills.LATER, ModelIn.ELSEWHERE, False),
+        ("POST", "/v1/fine_tuning/jobs", Bills.LATER, ModelIn.JSON, False),
+        ("POST", "/v1/evals/e/runs", Bills.LATER, ModelIn.ELSEWHERE, False),
+        ("POST", "/v1/videos", Bills.LATER, ModelIn.JSON | ModelIn.FORM, False),
+        ("POST", "/v1/videos/v/remix", Bills.LATER, ModelIn.ELSEWHERE, False),
+        ("POST", "/v1/files", Bills.NOTHING, ModelIn.NOWHERE, False),
+        ("POST", "/v1/realtime/client_secrets", Bills.LATER, ModelIn.SESSION, False),
+        ("POST", "/v1/new/thing", Bills.UNKNOWN, None, False),
+    ],
+)
+def test_what_is_billed_and_where_the_model_is(
+    method: str, path: str, bills: Bills, model_in: ModelIn | None, counted: bool
+) -> None:
+    endpoint = resolve(method, path)
+    assert (endpoint.bills, endpoint.counted) == (bills, counted)
+    assert model_in is None or endpoint.model_in == model_in
+
+
+def test_azure() -> None:
     assert deployment("/openai/deployments/my-gpt/chat/completions") == "my-gpt"
+    assert deployment("//OpenAI/deployments/my%20gpt/embeddings") == "my gpt"
     assert deployment("/v1/chat/completions") is None
+    assert is_azure("ACME.openai.azure.com", "/v1/models")
+    assert is_azure("azure.acme.example", "/openai/deployments/x/embeddings")
+    assert not is_azure("api.openai.com", "/v1/chat/completions")
+    assert not is_azure("openai.azure.com.evil.example", "/v1/chat/completions")
+    assert model_of_deployment({"Prod": "gpt-4o"}, "prod") == "gpt-4o"
+    assert model_of_deployment({"prod": "gpt-4o"}, "test") is None
+    assert model_of_deployment({}, None) is None
