@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
-from dispatch.errors import DeliveryError, Misconfigured, Unavailable
+from dispatch.errors import Closed, DeliveryError, Misconfigured, Unavailable
 from dispatch.sinks import Parcel, Rejected, Sink
 
 logger = logging.getLogger(__name__)
@@ -41,14 +42,42 @@ class Totals:
     sent: int = 0
     dead: int = 0
     """Put aside, with the reason, because the backend will never take it."""
+    skipped: int = 0
+    """Records that the backend has no use for."""
     requests: int = 0
     retries: int = 0
     batches: int = 0
+    backlog: int = 0
+    """Bytes that were left in the spool when last looked at."""
+    oldest: float | None = None
+    """When the first event happened that is read and not confirmed, in seconds since 1970."""
+    error: str = ""
+    """Why the last request failed; empty while they succeed."""
     started: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    def lag(self, now: float) -> float:
+        """Age in seconds of the oldest event that is not confirmed; 0 where there is none."""
+        oldest = self.oldest
+        return 0.0 if oldest is None else max(0.0, now - oldest)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON output."""
+        return {
+            "sent": self.sent,
+            "dead": self.dead,
+            "skipped": self.skipped,
+            "batches": self.batches,
+            "requests": self.requests,
+            "retries": self.retries,
+            "backlog_bytes": self.backlog,
+            "lag_seconds": round(self.lag(time.time()), 3),
+            "error": self.error or None,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class Delivery:
@@ -95,10 +124,14 @@ class Delivery:
             tries += 1
             self._count(requests=1)
             try:
-                return self._sink.send(parcel)
+                rejected = self._sink.send(parcel)
+                self._totals.error = ""
+                return rejected
             except DeliveryError as error:
+                self._totals.error = str(error)
                 self._count(retries=1)
-                if not self._patient and (isinstance(error, Misconfigured) or tries >= TRIES_ONCE):
+                hopeless = isinstance(error, Misconfigured) or tries >= TRIES_ONCE
+                if isinstance(error, Closed) or (hopeless and not self._patient):
                     raise GaveUp(str(error)) from error
                 seconds = pause(tries, error)
                 self._tell(error, seconds)

@@ -4,7 +4,8 @@
 
     DeliveryError
     ├── Unavailable     time may heal it: throttling, outages, time-outs
-    └── Misconfigured   a person must: credentials, rights, names
+    ├── Misconfigured   a person must: credentials, rights, names
+    └── Closed          nothing will: the other end of a pipe is gone
 """
 
 
@@ -23,3 +24,7 @@ class Unavailable(DeliveryError):
 
 class Misconfigured(DeliveryError):
     """The backend refuses us, and will until something is changed."""
+
+
+class Closed(DeliveryError):
+    """The backend has gone for good; the sink ends, whether or not it follows the spool."""

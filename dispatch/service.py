@@ -1,7 +1,20 @@
 """The dispatcher: from the spool to a sink, at least once.
 
-A batch is read, cut into requests, sent, and only then is the cursor moved. Whoever kills the dispatcher
-between sending and moving causes at most this one batch to be sent again.
+The states of one batch::
+
+    read ────> put ────> confirm ────> cursor ──> (the next batch is read)
+     ^         │ ^           │
+     │         │ └─ again ───┤ throttled, down, cut off: after a pause, for ever (`--once`: some tries)
+     │         │             └ refused for good: that event to the dead letters, the rest counts as taken
+     └─ stop ──┘ nothing has moved: the same records come again
+
+- *read*: complete lines from the cursor on. Nothing moves.
+- *put*: the sink cuts the batch into requests, and sends them.
+- *confirm*: the backend's answer names what it took. Without an answer nothing is known, so it is put again.
+- *cursor*: first the dead letters, then the cursor are written and synced. Only now is the batch done with.
+
+Whoever kills the dispatcher between put and cursor causes this one batch to be sent again, with the same
+`event_id`s; whoever kills it between dead letters and cursor causes letters that are there twice.
 """
 
 from __future__ import annotations
@@ -9,7 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from datetime import datetime
 
 from dispatch.delivery import Delivery, Totals
 from dispatch.sinks import Sink
@@ -19,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 RECLAIM_SECONDS = 30.0
+BACKLOG_SECONDS = 0.5
+"""Between two looks at how much is left."""
 
 
 class Dispatcher:
@@ -32,41 +47,42 @@ class Dispatcher:
         batch_size: int,
         follow: bool,
         stop: threading.Event | None = None,
-        on_progress: Callable[[Totals, int], None] | None = None,
+        drain: threading.Event | None = None,
+        totals: Totals | None = None,
     ) -> None:
-        """`stop`, once set, ends the work after the request that is on its way.
-
-        `on_progress` gets the totals and the bytes that are left, after each batch and while idle.
-        """
-        self.totals = Totals()
+        """`stop`, once set, ends the work after the requests on their way; `drain` when nothing is left."""
+        self.totals = totals or Totals()
         self._reader = reader
         self._sink = sink
         self._batch_size = batch_size
         self._follow = follow
-        self._on_progress = on_progress
         self._stop = stop or threading.Event()
+        self._drain = drain or threading.Event()
         self._delivery = Delivery(sink, self.totals, patient=follow, stop=self._stop)
         self._reclaimed = time.monotonic()
+        self._looked = 0.0
 
     def run(self) -> None:
         """Work until stopped; without `follow`, until the spool is drained.
 
         Raises GaveUp where the backend does not take a request: without `follow` after some tries, and at
-        once where only a person can help. What was not taken stays in the spool.
+        once where only a person can help. What was not taken stays in the spool. Raises OSError where the
+        spool can't be read or the cursor can't be written.
         """
         while not self._stop.is_set():
             batch = self._reader.read(max_events=self._batch_size)
+            self.totals.oldest = _oldest(batch)
             if batch:
                 self._deliver(batch)
-            elif not self._follow:
+            elif self._drain.is_set() or not self._follow:
                 break
-            if self._on_progress is not None:
-                self._on_progress(self.totals, self._reader.backlog())
+            self._look(batch)
             if not batch:
                 self._stop.wait(POLL_SECONDS)
             if time.monotonic() - self._reclaimed > RECLAIM_SECONDS:
                 self._reclaim()
         self._reclaim()
+        self._look(None)
 
     def _deliver(self, batch: Batch) -> None:
         plan = self._sink.plan(batch.records)
@@ -81,7 +97,15 @@ class Dispatcher:
         self._reader.commit(batch)
         self.totals.batches += 1
         self.totals.sent += len(batch.records) - len(rejected) - plan.skipped
+        self.totals.skipped += plan.skipped
         self.totals.dead += len(batch.dead)
+
+    def _look(self, batch: Batch | None) -> None:
+        """Note how much is left: now and then, and whenever there is nothing more to read."""
+        now = time.monotonic()
+        if not batch or now - self._looked > BACKLOG_SECONDS:
+            self.totals.backlog = self._reader.backlog()
+            self._looked = now
 
     def _reclaim(self) -> None:
         self._reclaimed = time.monotonic()
@@ -89,3 +113,13 @@ class Dispatcher:
             self._reader.reclaim()
         except OSError as error:
             logger.warning("segments that are done with could not be removed: %s", error)
+
+
+def _oldest(batch: Batch) -> float | None:
+    """When the first event of a batch happened, in seconds since 1970; None where there is no event."""
+    for record in batch.records[:1]:
+        try:
+            return datetime.fromisoformat(str(record.value.get("timestamp"))).timestamp()
+        except ValueError:
+            return None
+    return None

@@ -1,50 +1,71 @@
-"""``llmproxy dispatch``: send what is in the spool to a backend."""
+"""``llmproxy dispatch``: send what is in the spool to one or more backends."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
-import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dispatch.delivery import GaveUp, Totals
+from dispatch.delivery import Totals
 from dispatch.errors import DeliveryError
-from dispatch.service import POLL_SECONDS, Dispatcher
-from dispatch.sinks import Sink
+from dispatch.metrics import served
+from dispatch.supervisor import Job, Supervisor
+from scripts.dispatch_options import DispatchCommand, jobs, read_file, services
 from scripts.options import Places, places
 from scripts.progress import ProgressLine
-from store.spool import SpoolReader
+from store.systemd import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-SERVICES = ("cloudwatch", "file")
+EPILOG = """Each option is a flag, a variable, or a key of the --config file, in this order: --batch-size,
+DISPATCHER_BATCH_SIZE, batch_size = 1000; --log-group, DISPATCHER_CLOUDWATCH_LOG_GROUP, log_group below
+[cloudwatch]. Batch size, consumer and include-content may differ for each sink: --file-batch-size and so on.
+Secrets are better in the environment or the file: other users of the machine see flags.
 
-EPILOG = """Every option can be given in the environment; the option goes first. For the region AWS_REGION,
-AWS_DEFAULT_REGION and the AWS configuration follow.
+\b
+SIGTERM, SIGINT  send what is left, for --grace seconds at most, then end; twice: end now
+SIGHUP           read the configuration again; what is wrong there changes nothing
 
 \b
 Guarantee: at least once. An event that the proxy reported as written is sent until the
 backend has taken it; after a crash at most one batch is sent again (its events keep their
 event_id). What the backend refuses for good goes to SPOOL/dead/CONSUMER.jsonl with the reason.
 
-Exit codes: 0 drained, or stopped as asked; 1 the backend did not take an event (it stays in the spool); 2
-wrong usage."""
+Exit codes: 0 drained, or stopped as asked; 1 a backend did not take an event (it stays in the spool), or
+failed its --check; 2 wrong usage."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=DispatchCommand, epilog=EPILOG)
 @click.option(
-    "--service", type=click.Choice(SERVICES), required=True, envvar="DISPATCHER_SERVICE", show_envvar=True
+    "--config",
+    type=Path,
+    is_eager=True,
+    callback=read_file,
+    envvar="DISPATCHER_CONFIG",
+    show_envvar=True,
+    help="TOML file with settings.",
+)
+@click.option(
+    "--service",
+    metavar="SINK[,SINK]",
+    multiple=True,
+    required=True,
+    callback=services,
+    envvar="DISPATCHER_SERVICE",
+    show_envvar=True,
+    help="Where to; may be repeated. Each sink has its own cursor and holds up no other.",
 )
 @click.option(
     "--once", "follow", flag_value=False, type=bool, default=False, help="Drain, then end (default)."
 )
 @click.option("--follow", "follow", flag_value=True, type=bool, help="Go on as events come, until stopped.")
+@click.option("--check", is_flag=True, help="Only prove that each sink can be reached and lets us in.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 10_000),
@@ -57,7 +78,7 @@ wrong usage."""
 @click.option(
     "--include-content",
     is_flag=True,
-    envvar="DISPATCHER_INCLUDE_CONTENT",
+    envvar=["DISPATCHER_INCLUDE_CONTENT", "LLM_PROXY_DISPATCHER_VERBOSE"],
     show_envvar=True,
     help="Send prompts, answers, headers and error texts too.",
 )
@@ -65,118 +86,109 @@ wrong usage."""
     "--consumer",
     envvar="DISPATCHER_CONSUMER",
     show_envvar=True,
-    help="Name of the cursor; each consumer gets every event.  [default: the service]",
-)
-@click.option("--log-group", envvar="DISPATCHER_CLOUDWATCH_LOG_GROUP", show_envvar=True, help="cloudwatch.")
-@click.option(
-    "--log-stream",
-    envvar="DISPATCHER_CLOUDWATCH_LOG_STREAM",
-    show_envvar=True,
-    help="cloudwatch.  [default: llmproxy-HOSTNAME]",
-)
-@click.option("--region", envvar="DISPATCHER_CLOUDWATCH_REGION", show_envvar=True, help="cloudwatch.")
-@click.option(
-    "--endpoint-url",
-    envvar="DISPATCHER_CLOUDWATCH_ENDPOINT_URL",
-    show_envvar=True,
-    help="cloudwatch: another endpoint, such as a local moto server.",
+    help="Name of the cursor; each consumer gets every event.  [default: the sink]",
 )
 @click.option(
-    "--output",
-    type=Path,
-    envvar="DISPATCHER_FILE_OUTPUT",
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    envvar="DISPATCHER_GRACE",
     show_envvar=True,
-    help="file: where lines are appended.",
+    help="Seconds in which a dispatcher that is told to end sends what is left.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON at the end.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    envvar="DISPATCHER_METRICS_PORT",
+    show_envvar=True,
+    help="Serve Prometheus' text format at /metrics.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="DISPATCHER_METRICS_HOST",
+    show_envvar=True,
+    help="Address of the metrics.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the totals, or the check, as one JSON object.")
 @places
-def dispatch(
-    *,
-    service: str,
-    follow: bool,
-    batch_size: int,
-    consumer: str | None,
-    as_json: bool,
-    places: Places,
-    **settings: Any,
-) -> None:
-    """Send the events of the spool to CloudWatch Logs, or to a file."""
+def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **settings: Any) -> None:
+    """Send the events of the spool to CloudWatch Logs, files and other backends."""
+    ctx = click.get_current_context()
+    command = ctx.command
+    assert isinstance(command, DispatchCommand)
     line = ProgressLine()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[line.log_handler()])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    first = jobs(command, settings)
+    if check:
+        ctx.exit(_check(first, as_json=as_json))
+    alive = Heartbeat()
+
+    def tick() -> None:
+        alive.beat()
+        line.update(supervisor.totals)
+
+    supervisor = Supervisor(places.spool, first, follow=follow, grace=settings["grace"], on_tick=tick)
     with ExitStack() as stack:
-        sink = _sink(service, settings)
-        stack.callback(sink.close)
-        if follow and not _wait_for_folder(places.spool, stop):
-            return
-        reader = stack.enter_context(SpoolReader(places.spool, consumer or service))
-        dispatcher = Dispatcher(
-            reader, sink, batch_size=batch_size, follow=follow, stop=stop, on_progress=line.update
-        )
+        if settings["metrics_port"] is not None:
+            stack.enter_context(served(supervisor.totals, settings["metrics_host"], settings["metrics_port"]))
+        _handle_signals(supervisor, lambda: _again(ctx, command))
         stack.enter_context(line)
-        failure = None
-        try:
-            dispatcher.run()
-        except GaveUp as error:
-            failure = str(error)
-    _sum_up(dispatcher.totals, as_json=as_json)
-    if failure:
-        raise click.ClickException(f"{failure} (what was not sent stays in the spool)")
+        alive.ready()
+        failures = supervisor.run()
+    # Standard output may be where the events went.
+    _sum_up(supervisor.totals, failures, as_json=as_json, aside=any(job.name == "stdout" for job in first))
+    if failures:
+        raise click.ClickException(f"{'; '.join(failures.values())} (what was not sent stays in the spool)")
 
 
-def _wait_for_folder(folder: Path, stop: threading.Event) -> bool:
-    """A dispatcher may be started before the proxy, which makes the folder. False when told to stop."""
-    if not folder.is_dir():
-        logger.warning("there is no spool at %s yet; waiting for the proxy to make it", folder)
-    while not folder.is_dir():
-        if stop.wait(POLL_SECONDS):
-            return False
-    return True
+def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.drain())
+    signal.signal(signal.SIGHUP, lambda *_: supervisor.reload(again))
 
 
-def _sink(service: str, settings: dict[str, Any]) -> Sink:
-    """The sink that the options describe; its module is imported only when it is used."""
+def _again(ctx: click.Context, command: DispatchCommand) -> list[Job] | None:
+    """The jobs of the configuration as it is now; None, with a line in the log, where it is wrong."""
     try:
-        if service == "file":
-            from dispatch.sinks.file import FileSink  # noqa: PLC0415
-
-            if settings["output"] is None:
-                raise click.UsageError("--service file needs --output (or DISPATCHER_FILE_OUTPUT).")
-            return FileSink(settings["output"].expanduser(), include_content=settings["include_content"])
-        from dispatch.sinks.cloudwatch import CloudWatchSink, default_stream  # noqa: PLC0415
-
-        if not settings["log_group"]:
-            raise click.UsageError(
-                "--service cloudwatch needs --log-group (or DISPATCHER_CLOUDWATCH_LOG_GROUP)."
-            )
-        return CloudWatchSink(
-            settings["log_group"],
-            settings["log_stream"] or default_stream(),
-            # botocore itself looks at AWS_DEFAULT_REGION only.
-            region=settings["region"] or os.environ.get("AWS_REGION") or None,
-            endpoint_url=settings["endpoint_url"],
-            include_content=settings["include_content"],
-        )
-    except DeliveryError as error:
-        raise click.UsageError(str(error)) from error
+        return jobs(command, command.again(ctx))
+    except click.UsageError as error:
+        logger.error("configuration not taken over: %s", error.format_message())
+        return None
 
 
-def _sum_up(totals: Totals, *, as_json: bool) -> None:
+def _check(found: Sequence[Job], *, as_json: bool) -> int:
+    """Ask each sink; the exit code."""
+    results: dict[str, dict[str, Any]] = {}
+    for job in found:
+        try:
+            results[job.name] = {"ok": True, "detail": job.sink.check()}
+        except DeliveryError as error:
+            results[job.name] = {"ok": False, "detail": str(error)}
+        finally:
+            job.sink.close()
+    good = all(result["ok"] for result in results.values())
     if as_json:
-        shown = {
-            "sent": totals.sent,
-            "dead": totals.dead,
-            "batches": totals.batches,
-            "requests": totals.requests,
-            "retries": totals.retries,
-            "seconds": round(totals.seconds, 3),
-        }
-        click.echo(json.dumps(shown))
+        click.echo(json.dumps({"ok": good, "sinks": results}))
+    else:
+        for name, result in results.items():
+            click.echo(f"{name}: {'ok' if result['ok'] else 'failed'}: {result['detail']}")
+    return 0 if good else 1
+
+
+def _sum_up(totals: Mapping[str, Totals], failures: Mapping[str, str], *, as_json: bool, aside: bool) -> None:
+    if as_json:
+        sinks = {name: {**of.as_dict(), "failure": failures.get(name)} for name, of in totals.items()}
+        counters = ("sent", "dead", "skipped", "batches", "requests", "retries", "backlog_bytes")
+        summary = {name: sum(of[name] for of in sinks.values()) for name in counters}
+        seconds = max((of["seconds"] for of in sinks.values()), default=0.0)
+        click.echo(json.dumps({**summary, "seconds": seconds, "sinks": sinks}), err=aside)
         return
-    click.echo(
-        f"Sent {totals.sent} events in {totals.requests} requests ({totals.retries} of them in vain), "
-        f"put {totals.dead} aside, in {totals.seconds:.1f} s.",
-        err=True,
-    )
+    for name, of in totals.items():
+        click.echo(
+            f"{name}: Sent {of.sent} events in {of.requests} requests ({of.retries} of them in vain), "
+            f"put {of.dead} aside, in {of.seconds:.1f} s.",
+            err=True,
+        )

@@ -7,7 +7,8 @@
     ├── NotFound           no such project or token
     ├── Conflict           it exists already, or its state does not allow this
     └── Invalid            a value that the store does not take
-    SpoolError             another process holds this consumer's cursor
+    SpoolError             there is no spool, or a name is not allowed
+    └── SpoolBusy          another process holds this consumer's cursor
 """
 
 
@@ -33,3 +34,7 @@ class Invalid(StoreError):
 
 class SpoolError(Exception):
     """The spool cannot be read by this consumer."""
+
+
+class SpoolBusy(SpoolError):
+    """Another process is at work as this consumer; it may end."""

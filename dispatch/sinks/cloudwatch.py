@@ -267,3 +267,21 @@ def _retry_after(error: ClientError) -> float | None:
         return float(headers["retry-after"])
     except (KeyError, ValueError):
         return None
+
+
+def make(
+    *,
+    log_group: str,
+    log_stream: str | None,
+    region: str | None,
+    endpoint_url: str | None,
+    include_content: bool,
+) -> CloudWatchSink:
+    """A sink of the options in :mod:`dispatch.catalog`. Raises Misconfigured."""
+    return CloudWatchSink(
+        log_group,
+        log_stream or default_stream(),
+        region=region,
+        endpoint_url=endpoint_url,
+        include_content=include_content,
+    )

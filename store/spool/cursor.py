@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from store.errors import SpoolError
+from store.errors import SpoolBusy, SpoolError
 from store.spool.segment import private_umask
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ FOLDER = "cursors"
 
 
 class Cursor:
-    """The offsets of one consumer, held by one process at a time. Raises SpoolError when it is held."""
+    """The offsets of one consumer, held by one process at a time. Raises SpoolBusy when it is held."""
 
     def __init__(self, spool: Path, consumer: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", consumer):
@@ -37,7 +37,7 @@ class Cursor:
             self._lock.seek(0)
             holder = self._lock.read(32).strip() or "unknown"
             self._lock.close()
-            raise SpoolError(
+            raise SpoolBusy(
                 f"consumer {consumer!r} of {spool} is at work in another process (pid {holder}); "
                 "stop that one, or use another consumer name."
             ) from None
