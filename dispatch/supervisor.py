@@ -205,6 +205,8 @@ class Supervisor:
                 return
             except GaveUp as error:
                 worker.failure = str(error)
+                if self._follow:
+                    logger.error("%s: ended: %s", job.name, error)
                 return
             except OSError as error:  # the spool's disk: full, or gone for a while
                 worker.totals.error = f"{error.filename or reader.folder}: {error.strerror or error}"
