@@ -1,36 +1,39 @@
-"""What a call cost, by the prices of genai-prices: by model, tier and date, kept up to date elsewhere.
+"""What a call cost, in US dollars.
 
-A cost that cannot be told is null, with the reason; it is never zero.
+A cost that can't be told is null, with the reason; it is never zero. One that leaves something out says so:
+then it is a lower bound.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from functools import lru_cache
-from importlib.metadata import version
+from decimal import Decimal, localcontext
 from typing import Any
 
-import genai_prices
-
+from addons.openai import price_table, reported_cost
+from addons.openai.bill import EXACT, Line, Unpriced, bill, total
+from addons.openai.prices import AZURE, OPENAI, Found, Missing, Prices
 from addons.openai.vocabulary import normalise
 
-STANDARD_TIERS = (None, "default", "auto", "standard")
-AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})$")
+UNKNOWN = "unknown"
+LOWER_BOUND = "lower_bound"
+BUNDLED = Prices()
 
-# Detail key of the API -> unit of genai-prices. Versions for Python 3.11 know fewer units.
-INPUT_UNITS = {
-    "cached_tokens": "cache_read_tokens",
-    "cache_write_tokens": "cache_write_tokens",
-    "audio_tokens": "input_audio_tokens",
-    "image_tokens": "input_image_tokens",
-}
-OUTPUT_UNITS = {"audio_tokens": "output_audio_tokens", "image_tokens": "output_image_tokens"}
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What of a call decides its prices."""
+
+    model: str | None
+    at: datetime
+    service_tier: str | None = None
+    """The tier that served the call; ``batch`` for the batch API."""
+    host: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,97 +43,158 @@ class Cost:
     usd: Decimal | None
     source: str
     missing: str | None = None
+    """Why there is no price, or what it leaves out."""
+    reason: str | None = None
+    """The same as a code: see docs/cost.md."""
 
     def as_dict(self) -> dict[str, Any]:
         """The event's `cost`; the amount is a decimal as text, which no JSON parser rounds."""
         shown: dict[str, Any] = {
-            "usd": None if self.usd is None else format(self.usd.normalize(), "f"),
+            "usd": None if self.usd is None else _text(self.usd),
             "price_source": self.source,
         }
         if self.missing:
-            shown["missing"] = self.missing
+            shown |= {"missing": self.missing, "reason": self.reason}
         return shown
 
 
-@lru_cache(maxsize=1)
-def _source() -> str:
-    return f"genai-prices/{version('genai-prices')}"
+def price(call: Call, usage: Json, *, hosted_tools: Json | None = None, prices: Prices = BUNDLED) -> Cost:
+    """The cost of `usage` (canonical, as in the event) by the prices that held at that time. Never raises.
 
-
-@lru_cache(maxsize=1)
-def _has_context() -> bool:
-    return "price_context" in inspect.signature(genai_prices.calc_price).parameters
-
-
-def price(
-    model: str | None,
-    usage: Mapping[str, Any],
-    *,
-    at: datetime,
-    service_tier: str | None = None,
-    host: str = "",
-    batch: bool = False,
-) -> Cost:
-    """The cost of `usage` (canonical, as in the event) by the prices that held `at` that time."""
-
-    def unknown(reason: str) -> Cost:
-        return Cost(None, _source(), reason)
-
-    if not model:
-        return unknown("the model is not known")
-    context = {} if service_tier in STANDARD_TIERS else {"service_tier": service_tier}
-    if batch:
-        context = {"processing": "batch"}
-    if context and not _has_context():
-        return unknown(f"{_source()} does not know prices by {next(iter(context))}")
-    if usage.get("input_tokens") is None and usage.get("output_tokens") is None:
-        return unknown("no tokens are known")
+    What the server itself says that it cost goes first. Then `prices`: the tokens, seconds, characters or
+    images, and the API's own tools that ran.
+    """
+    if (reported := reported_cost.reported_cost(usage, call.host)) is not None:
+        return Cost(reported, reported_cost.SOURCE)
+    if not call.model:
+        return Cost(None, UNKNOWN, "the model is not known", "model_unknown")
     try:
-        units = genai_prices.Usage(**_units(usage))
-    except (TypeError, ValueError) as error:
-        return unknown(f"the usage is not priced: {error}")
-    for provider in ("azure", "openai") if host.endswith(AZURE_HOSTS) else ("openai",):
-        for name in _names(model):
-            try:
-                priced = genai_prices.calc_price(
-                    units,
-                    name,
-                    provider_id=provider,
-                    genai_request_timestamp=at,
-                    **({"price_context": context} if context else {}),
-                )
-            except LookupError:
-                continue
-            except ValueError as error:
-                return unknown(f"the usage is not priced: {error}")
-            return Cost(priced.total_price, _source())
-    return unknown(f"no price is known for {model!r}")
+        with localcontext(EXACT):
+            return _priced(call, call.model, usage, hosted_tools or {}, prices)
+    except Unpriced as error:
+        return Cost(None, UNKNOWN, str(error), error.code)
 
 
-def _names(model: str) -> list[str]:
-    """The name as it is, its base model, and that without its date."""
-    base = normalise(model)
-    if model.lower().startswith("ft:"):
-        return [model]  # fine-tuned models have rates of their own
-    return list(dict.fromkeys((model, base, DATE.sub("", base))))
+def _priced(call: Call, model: str, usage: Json, tools: Json, prices: Prices) -> Cost:
+    if (images := _images(call, model, usage, prices)) is not None:
+        return Cost(total([images]), price_table.SOURCE)
+    found = prices.find(model, at=call.at, tier=call.service_tier, host=call.host, path=call.path)
+    if isinstance(found, Missing):
+        raise Unpriced(found.code, found.text)
+    lines = bill(usage, found.rates)
+    dollars = total(lines)
+    if not dollars and any(line.count for line in lines) and not found.own:
+        raise Unpriced("unit_unknown", f"the price of {model!r} is given as zero")
+    sources = [found.source]
+    left_out: list[str] = []
+    if found.provider == OPENAI and _in_region(call.host, model):
+        dollars *= price_table.RESIDENCY
+        sources.append(price_table.SOURCE)
+    if tools:
+        tool_lines, left_out = _tools(call, model, tools, found, prices)
+        dollars += total(tool_lines)
+        sources += [price_table.SOURCE] if tool_lines else []
+    left_out += _not_counted(usage)
+    source = "+".join(dict.fromkeys("+".join(sources).split("+")))
+    if left_out:
+        return Cost(dollars, source, f"a lower bound, without {'; '.join(left_out)}", LOWER_BOUND)
+    return Cost(dollars, source)
 
 
-def _units(usage: Mapping[str, Any]) -> dict[str, int]:
-    units = {
-        "input_tokens": usage.get("input_tokens") or 0,
-        "output_tokens": usage.get("output_tokens") or 0,
+def _in_region(host: str, model: str) -> bool:
+    region = price_table.RESIDENCY_HOST.fullmatch(host)
+    return bool(region and price_table.RESIDENCY_MODELS.match(normalise(model)))
+
+
+def _not_counted(usage: Json) -> list[str]:
+    """What a usage that was counted here could not see."""
+    missing = usage.get("missing")
+    parts = [str(part) for part in missing] if isinstance(missing, list) else []
+    for side in ("input", "output"):
+        if usage.get(f"{side}_tokens", 0) is None and usage.get("source") != "api":
+            parts.append(f"the {side}")
+    return parts or (["what is hidden"] if usage.get("complete") is False else [])
+
+
+def _images(call: Call, model: str, usage: Json, prices: Prices) -> Line | None:
+    """The line for images that are billed each, by size and quality; None for other usages."""
+    count = usage.get("images")
+    if not isinstance(count, int) or usage.get("input_tokens") is not None:
+        return None
+    by_size = price_table.IMAGES.get(normalise(model))
+    if by_size is None or prices.provider_of(call.host, call.path) not in (OPENAI, AZURE):
+        raise Unpriced("unit_unknown", f"no price of an image is known for {model!r}")
+    quality, size = usage.get("quality") or "standard", usage.get("size") or "1024x1024"
+    if (rate := by_size.get((str(quality), str(size)))) is None:
+        raise Unpriced("unit_unknown", f"no price of a {quality} image of {size} is known for {model!r}")
+    return Line("images", Decimal(count), rate, 1)
+
+
+def _tools(call: Call, model: str, tools: Json, found: Found, prices: Prices) -> tuple[list[Line], list[str]]:
+    """The lines for the API's own tools, and those that have no price here."""
+    lines: list[Line] = []
+    left_out: list[str] = []
+    rates = _tool_rates(model, tools, found)
+    for name, (what, per) in TOOLS.items():
+        count = tools.get(name)
+        if not isinstance(count, int) or count <= 0:
+            continue
+        if (rate := rates.get(name)) is None:
+            left_out.append(f"{count} {what}")
+        else:
+            lines.append(Line(what, Decimal(count), rate, per))
+    if tools.get("image_generation_calls") or tools.get("image_generation_usage"):
+        images = _generated(call, tools, prices)
+        lines += images
+        left_out += [] if images else ["the tokens of generated images, which the answer does not report"]
+    return lines, left_out
+
+
+TOOLS = {
+    "web_search_calls": ("web searches", 1000),
+    "web_search_preview_calls": ("web searches (preview)", 1000),
+    "file_search_calls": ("file searches", 1000),
+    "containers": ("container sessions", 1),
+}
+
+
+def _tool_rates(model: str, tools: Json, found: Found) -> dict[str, Decimal]:
+    """An operator's own prices go first; then OpenAI's, where it is OpenAI that ran the tools."""
+    own = {
+        "web_search_calls": found.rates.get("web_searches_kcount"),
+        "web_search_preview_calls": found.rates.get("web_searches_kcount") if found.own else None,
+        "file_search_calls": found.rates.get("storage_searches_kcount"),
     }
-    for side, names in (("input_tokens_details", INPUT_UNITS), ("output_tokens_details", OUTPUT_UNITS)):
-        details = usage.get(side) or {}
-        for key, unit in names.items():
-            if isinstance(details.get(key), int) and details[key] and unit in _known_units():
-                units[unit] = details[key]
-    return units
+    rates = {name: rate for name, rate in own.items() if isinstance(rate, Decimal)}
+    if found.provider != OPENAI:
+        return rates
+    preview = price_table.WITHOUT_REASONING.match(normalise(model))
+    listed = {
+        "web_search_calls": price_table.WEB_SEARCH_KCOUNT,
+        "web_search_preview_calls": price_table.WEB_SEARCH_PREVIEW_KCOUNT
+        if preview
+        else price_table.WEB_SEARCH_KCOUNT,
+        "file_search_calls": price_table.FILE_SEARCH_KCOUNT,
+    }
+    memory = str(tools.get("container_memory") or "1g").lower()
+    if memory in price_table.CONTAINERS:
+        listed["containers"] = price_table.CONTAINERS[memory]
+    return listed | rates
 
 
-@lru_cache(maxsize=1)
-def _known_units() -> frozenset[str]:
-    parameters = inspect.signature(genai_prices.Usage).parameters
-    if "kwargs" in parameters:
-        return frozenset((*INPUT_UNITS.values(), *OUTPUT_UNITS.values()))
-    return frozenset(parameters)
+def _generated(call: Call, tools: Json, prices: Prices) -> list[Line]:
+    """The tokens of generated images, where answer and request tell both them and their model."""
+    usage, model = tools.get("image_generation_usage"), tools.get("image_generation_model")
+    if not isinstance(usage, Mapping) or not isinstance(model, str):
+        return []
+    found = prices.find(model, at=call.at, tier=None, host=call.host, path=call.path)
+    try:
+        return [] if isinstance(found, Missing) else bill(usage, found.rates)
+    except Unpriced:
+        return []
+
+
+def _text(amount: Decimal) -> str:
+    """A plain decimal, at most 18 digits after the point: only parts of an hour's price can have more."""
+    with localcontext(EXACT):
+        return format(round(amount, 18).normalize(), "f")

@@ -1,0 +1,205 @@
+"""An operator's own prices, in the form of genai-prices' data: a provider or a list of them, as JSON or YAML.
+
+::
+
+    - id: openai                        # before, and beside, what is known of OpenAI
+      models:
+        - id: gpt-4o
+          match: {equals: gpt-4o}       # or starts_with, ends_with, contains, regex, or, and
+          prices: {input_mtok: 2, cache_read_mtok: 1, output_mtok: 8}
+    - id: ours
+      api_pattern: https://gpu\\.example\\.com    # a server of one's own
+      models: [...]
+
+https://github.com/pydantic/genai-prices describes all of it; its whole ``data.json`` can be given.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from datetime import date, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from genai_prices.types import MatchLogic, StartDateConstraint, Tier, TieredPrices, TimeOfDateConstraint
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from addons.openai.prices import Constraint, Match, OwnProvider, Priced, Prices, Rate, Rates, Variant
+
+PRICE_KEY = re.compile(
+    r"(?:input|output|cache|audio|web|social|storage|rerank|code|requests)_"
+    r"(?:[a-z0-9]+_)*(?:mtok|mchars|hours|kcount|kpages|gpixels)|requests_kcount|audio_hours"
+)
+MATCH: TypeAdapter[Match] = TypeAdapter(MatchLogic)
+
+
+class BadPrices(ValueError):
+    """Not a price file; the text names the place and the remedy, on one line."""
+
+
+def parse(text: str, name: str) -> Prices:
+    """The prices of a file whose content is `text`. Raises BadPrices.
+
+    >>> parse('[{"id": "openai", "models": [{"id": "x", "prices": {"input_mtok": 1}}]}]', "x.json").name
+    'x.json'
+    """
+    value = _load(text)
+    providers = [value] if isinstance(value, Mapping) else value
+    if not isinstance(providers, list) or not providers:
+        raise BadPrices("it must hold a list of providers, each with id and models")
+    return Prices([_provider(item, f"[{index}]") for index, item in enumerate(providers)], name)
+
+
+def _load(text: str) -> Any:
+    try:
+        if text.lstrip()[:1] in ("[", "{"):
+            return json.loads(text, parse_float=Decimal)
+        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except json.JSONDecodeError as error:
+        raise BadPrices(f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        what = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise BadPrices(f"{place}not YAML: {what}") from error
+    except RecursionError as error:
+        raise BadPrices("it is nested too deep") from error
+
+
+def _provider(item: object, place: str) -> OwnProvider:
+    provider = _mapping(item, place)
+    pattern = provider.get("api_pattern")
+    if pattern is not None:
+        _regex(pattern, f"{place}.api_pattern")
+    models = provider.get("models")
+    if not isinstance(models, list):
+        raise BadPrices(f"{place}.models: write a list of models")
+    return OwnProvider(
+        _text(provider, "id", place),
+        pattern,
+        [_model(model, f"{place}.models[{index}]") for index, model in enumerate(models)],
+    )
+
+
+def _model(item: object, place: str) -> tuple[Match, Priced]:
+    model = _mapping(item, place)
+    name = _text(model, "id", place)
+    if "prices" not in model:
+        raise BadPrices(f"{place}: model {name!r} has no prices")
+    prices = model["prices"]
+    entries = prices if isinstance(prices, list) else [{"prices": prices}]
+    held = []
+    for index, entry in enumerate(entries):
+        where = f"{place}.prices[{index}]" if isinstance(prices, list) else f"{place}.prices"
+        conditional = _mapping(entry, where)
+        held.append((_constraint(conditional, where), _rates(conditional.get("prices"), where)))
+    return _match(model, name, place), Priced(held, _variants(model, place))
+
+
+def _variants(model: Mapping[str, Any], place: str) -> list[Variant]:
+    variants: list[Variant] = []
+    for index, item in enumerate(model.get("price_variants") or ()):
+        where = f"{place}.price_variants[{index}]"
+        variant = _mapping(item, where)
+        when = _mapping(variant.get("when"), f"{where}.when")
+        variants.append((dict(when), _constraint(variant, where), _rates(variant.get("prices"), where)))
+    return variants
+
+
+def _match(model: Mapping[str, Any], name: str, place: str) -> Match:
+    """Which names the model goes by; without `match`, its id."""
+    try:
+        found = MATCH.validate_python(model.get("match") or {"equals": name.lower()})
+        found.is_match("")  # a regular expression that is none would raise with every call
+    except (ValidationError, AssertionError, re.error, TypeError, ValueError, StopIteration) as error:
+        raise BadPrices(
+            f"{place}.match: use one of equals, starts_with, ends_with, contains, regex, or, and"
+        ) from error
+    return found
+
+
+def _constraint(entry: Mapping[str, Any], place: str) -> Constraint | None:
+    value = entry.get("constraint")
+    if value is None:
+        return None
+    constraint = _mapping(value, f"{place}.constraint")
+    try:
+        if "start_date" in constraint:
+            return StartDateConstraint(_parsed(date, constraint["start_date"]))
+        start, end = constraint["start_time"], constraint["end_time"]
+        return TimeOfDateConstraint(_parsed(time, start), _parsed(time, end))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadPrices(
+            f"{place}.constraint: write start_date: 2026-01-31, or start_time and end_time: 16:30:00Z"
+        ) from error
+
+
+def _parsed(kind: Any, value: Any) -> Any:
+    return value if isinstance(value, kind) else kind.fromisoformat(value)
+
+
+def _rates(value: object, place: str) -> Rates:
+    rates: dict[str, Rate] = {}
+    for key, price in _mapping({} if value is None else value, place).items():
+        where = f"{place}.{key}"
+        if not PRICE_KEY.fullmatch(str(key)):
+            raise BadPrices(f"{where}: no such price; use input_mtok, cache_read_mtok, output_mtok, ...")
+        if price is not None:
+            rates[str(key)] = _rate(price, where)
+    return rates
+
+
+def _rate(value: object, place: str) -> Rate:
+    if not isinstance(value, Mapping):
+        return _decimal(value, place)
+    tiers = value.get("tiers")
+    if not isinstance(tiers, list) or set(value) != {"base", "tiers"}:
+        raise BadPrices(f"{place}: write a number, or base and tiers")
+    return TieredPrices(
+        _decimal(value["base"], f"{place}.base"),
+        [_tier(tier, f"{place}.tiers[{index}]") for index, tier in enumerate(tiers)],
+    )
+
+
+def _tier(item: object, place: str) -> Tier:
+    tier = _mapping(item, place)
+    start = tier.get("start")
+    if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+        raise BadPrices(f"{place}.start: write the number of input tokens above which the price holds")
+    return Tier(start, _decimal(tier.get("price"), f"{place}.price"))
+
+
+def _decimal(value: object, place: str) -> Decimal:
+    """A price as it was written; YAML's numbers come as floats, whose text is what was written."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        number = Decimal("nan")
+    if not number.is_finite() or number < 0:
+        raise BadPrices(f"{place}: {value!r} is no price; write US dollars, such as 2.5")
+    return number
+
+
+def _regex(value: object, place: str) -> None:
+    try:
+        re.compile(value)  # type: ignore[call-overload]
+    except (re.error, TypeError) as error:
+        raise BadPrices(f"{place}: {value!r} is no regular expression") from error
+
+
+def _mapping(value: object, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadPrices(f"{place}: write keys and values here, not {type(value).__name__}")
+    return value
+
+
+def _text(holder: Mapping[str, Any], key: str, place: str) -> str:
+    value = holder.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadPrices(f"{place}.{key}: write a name")
+    return value

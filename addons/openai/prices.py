@@ -1,0 +1,249 @@
+"""Which prices hold for a model, on a host, at a time, in a service tier.
+
+From three places: an operator's own file, the table kept here by hand, and genai-prices, whose data come with
+the package and are never fetched. Only data are taken from it: it prices as zero what it has no price for
+(a modality, a unit, a tier), and here that must be noticed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from genai_prices import data_snapshot
+from genai_prices.types import ConditionalPrice, ModelInfo, Provider, TieredPrices
+
+from addons.openai import price_table
+from addons.openai.vocabulary import normalise
+
+Rate = Decimal | TieredPrices
+Rates = Mapping[str, Rate]
+"""US dollars by the price keys of genai-prices: ``input_mtok``, ``cache_read_mtok``, ``audio_hours``, ..."""
+
+OPENAI, AZURE = "openai", "azure"
+# Some of Azure's hosts are not known to releases of genai-prices for Python 3.11.
+AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+# Open-weight models have OpenAI's name, but OpenAI does not sell them.
+OPEN_WEIGHT = re.compile(r"gpt-oss")
+DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|20\d{6})$")
+SHORT_DATE = re.compile(r"-\d{4}$")
+
+
+class Constraint(Protocol):
+    """When a price holds."""
+
+    def active(self, request_timestamp: datetime) -> bool: ...
+
+
+class Match(Protocol):
+    """Which model names a price is for."""
+
+    def is_match(self, text: str) -> bool: ...
+
+
+Variant = tuple[Mapping[str, str], Constraint | None, Rates]
+"""A context (a service tier), when it holds, and the prices that are then others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The prices of one model: the last whose constraint is met holds; variants replace single keys."""
+
+    prices: Sequence[tuple[Constraint | None, Rates]]
+    variants: Sequence[Variant] = ()
+
+    def at(self, moment: datetime, context: Mapping[str, str]) -> Rates | None:
+        """The prices at a time; None where the context (a tier) asks for a variant and there is none."""
+        held = [rates for constraint, rates in self.prices if constraint is None or constraint.active(moment)]
+        standard = held[-1] if held else self.prices[0][1] if self.prices else {}
+        if not context:
+            return standard
+        found: dict[str, Rate] = {}
+        known = False
+        for when, constraint, rates in self.variants:
+            if when.items() <= context.items() and (constraint is None or constraint.active(moment)):
+                known = True
+                found = {**rates, **found}
+        return {**standard, **found} if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnProvider:
+    """A provider of an operator's price file."""
+
+    id: str
+    api_pattern: str | None
+    models: Sequence[tuple[Match, Priced]]
+
+    def find(self, name: str) -> Priced | None:
+        return next((priced for match, priced in self.models if match.is_match(name)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Prices, and where they are from."""
+
+    rates: Rates
+    source: str
+    own: bool = False
+    """Whether they are an operator's own: then a price of zero is meant."""
+    provider: str = OPENAI
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there are no prices: a code that stays, and words."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """All prices that are known: those of an operator's file, before those that come with the program."""
+
+    own: Sequence[OwnProvider] = ()
+    name: str = ""
+    """Of the file, for `price_source`."""
+    _by_id: dict[str, list[OwnProvider]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for provider in self.own:
+            self._by_id.setdefault(provider.id, []).append(provider)
+
+    def provider_of(self, host: str, path: str = "") -> str:
+        """Whose prices hold on a host. An unknown one is taken for a gateway to OpenAI: see :meth:`find`."""
+        url = f"https://{host}{path}"
+        for provider in self.own:
+            if provider.api_pattern and re.match(provider.api_pattern, url):
+                return provider.id
+        if host.endswith(AZURE_HOSTS):
+            return AZURE
+        return _provider_of(host, path.partition("?")[0][:80]) or OPENAI
+
+    def find(
+        self, model: str, *, at: datetime, tier: str | None, host: str = "", path: str = ""
+    ) -> Found | Missing:
+        """The prices of `model` on `host`; dated names fall back to their family.
+
+        On an unknown host only models that OpenAI sells have prices: OpenAI's.
+        """
+        provider = self.provider_of(host, path)
+        context = _context(tier)
+        unknown_tier = False
+        for found, own, holder in self._candidates(provider, model):
+            rates = found.at(at, context)
+            # What another provider asks for a tier says nothing about this one.
+            if rates is None or (context and own is None and holder != provider):
+                unknown_tier = unknown_tier or bool(found.prices[0][1])
+                continue
+            if own is not None:
+                return Found(rates, f"llm_prices/{self.name}", own=True, provider=provider)
+            by_hand = _by_hand(model) if holder == OPENAI and not context else {}
+            if rates or by_hand:
+                sources = [_bundled_source()] * bool(rates) + [price_table.SOURCE] * bool(by_hand)
+                return Found({**rates, **by_hand}, "+".join(sources), provider=provider)
+        if unknown_tier:
+            return Missing("tier_unknown", f"no price of the service tier {tier!r} is known for {model!r}")
+        return Missing("model_unknown", f"no price is known for {model!r}")
+
+    def _candidates(self, provider: str, model: str) -> Iterator[tuple[Priced, OwnProvider | None, str]]:
+        """What may be the model's prices, best first, with the provider that has them."""
+        chain = [provider, *_fallbacks(provider)]
+        for holder in chain:
+            for name in _names(model, holder):
+                for own in self._by_id.get(holder, ()):
+                    if (priced := own.find(name)) is not None:
+                        yield priced, own, holder
+        for holder in chain:
+            if holder == OPENAI and OPEN_WEIGHT.search(model.lower()):
+                continue
+            for name in _names(model, holder):
+                if (priced := _bundled(holder, name)) is not None:
+                    yield priced, None, holder
+            if holder == OPENAI:
+                yield Priced([(None, {})]), None, holder  # what only the table has
+
+
+def _context(tier: str | None) -> dict[str, str]:
+    """What genai-prices calls the tier. Groq's name for its standard is ``on_demand``."""
+    if tier in (None, "", "default", "auto", "standard", "on_demand"):
+        return {}
+    return {"processing": "batch"} if tier == "batch" else {"service_tier": str(tier)}
+
+
+def _names(model: str, provider: str) -> list[str]:
+    """The name as it is, its base model, and both without a date.
+
+    Fine-tuned models have rates of their own, never those of their base.
+    """
+    name = model.lower()
+    if name.startswith("ft:"):
+        return [name]
+    if provider in (OPENAI, AZURE):
+        base = normalise(model)
+        undated = DATE.sub("", base)
+        return list(dict.fromkeys((name, base, undated, SHORT_DATE.sub("", undated))))
+    tail = name.rpartition("/")[2]
+    return list(dict.fromkeys((name, DATE.sub("", name), tail, DATE.sub("", tail))))
+
+
+def _by_hand(model: str) -> Rates:
+    """The table's prices of a model. A fine-tuned model's organisation and name do not matter."""
+    name = model.lower()
+    names = [":".join(name.split(":")[:2])] if name.startswith("ft:") else _names(model, OPENAI)
+    return next((price_table.MODELS[one] for one in names if one in price_table.MODELS), {})
+
+
+@lru_cache(maxsize=1)
+def _bundled_source() -> str:
+    return f"genai-prices/{version('genai-prices')}"
+
+
+def _providers() -> Sequence[Provider]:
+    return data_snapshot.get_snapshot().providers
+
+
+@lru_cache(maxsize=256)
+def _provider_of(host: str, path: str) -> str | None:
+    url = f"https://{host}{path}"
+    return next((provider.id for provider in _providers() if re.match(provider.api_pattern, url)), None)
+
+
+@lru_cache(maxsize=64)
+def _fallbacks(provider: str) -> tuple[str, ...]:
+    """Other providers' models that a provider sells too: Azure those of OpenAI."""
+    known = next((one for one in _providers() if one.id == provider), None)
+    return tuple(known.fallback_model_providers or ()) if known else ()
+
+
+@lru_cache(maxsize=2048)
+def _bundled(provider: str, name: str) -> Priced | None:
+    """The prices that genai-prices has. The cache is bounded: names come from clients."""
+    known = next((one for one in _providers() if one.id == provider), None)
+    model = known.find_model(name) if known else None
+    return priced_of(model) if model else None
+
+
+def priced_of(model: ModelInfo) -> Priced:
+    """The prices of a model of genai-prices, in whichever release."""
+    prices: Any = model.prices
+    conditional = isinstance(prices, list)
+    entries: list[ConditionalPrice] = prices if conditional else [ConditionalPrice(prices=prices)]
+    return Priced(
+        [(entry.constraint, _rates_of(entry.prices)) for entry in entries],
+        [
+            (variant.when, variant.constraint, _rates_of(variant.prices))
+            for variant in getattr(model, "price_variants", None) or ()
+        ],
+    )
+
+
+def _rates_of(prices: object) -> Rates:
+    return {key: rate for key, rate in vars(prices).items() if isinstance(rate, Decimal | TieredPrices)}
