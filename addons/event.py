@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from addons.cost import BUNDLED, Prices, cost_of
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
 from addons.openai import Request, Response, Summary, first_content, summarize
-from addons.openai.pricing import price
 from addons.openai.tokens import count
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ UNREAD: Event = {
     "response_id": None,
     "previous_response_id": None,
     "conversation_id": None,
+    "hosted_tools": {},
     "rate_limit": {},
     "truncated": [],
     "dropped": {},
@@ -42,10 +43,10 @@ UNREAD: Event = {
 """What only the bodies and the answer's headers tell."""
 
 
-def event_of(exchange: Exchange, *, capture: str = "all") -> Event:
+def event_of(exchange: Exchange, *, capture: str = "all", prices: Prices = BUNDLED) -> Event:
     """The event of `exchange`, in outline where it can't be read. Never raises."""
     try:
-        return build_event(exchange, capture=capture)
+        return build_event(exchange, capture=capture, prices=prices)
     except Exception as error:
         return outline(exchange, error)
 
@@ -58,7 +59,7 @@ def outline(exchange: Exchange, error: Exception) -> Event:
     return minimal_event(exchange)
 
 
-def build_event(exchange: Exchange, *, capture: str) -> Event:
+def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -> Event:
     """The event of `exchange`. `capture` says which bodies it keeps: all, request, response or none."""
     request, response = _messages(exchange)
     summary = summarize(request, response)
@@ -87,9 +88,10 @@ def build_event(exchange: Exchange, *, capture: str) -> Event:
         response_id=summary.response_id,
         previous_response_id=summary.previous_response_id,
         conversation_id=summary.conversation_id,
+        hosted_tools=summary.hosted_tools,
         rate_limit=rate_limit(exchange.response_headers),
     )
-    _add_usage(event, exchange, summary)
+    _add_usage(event, exchange, summary, prices)
     _add_content(event, exchange, summary, capture)
     return scrub(event, exchange)
 
@@ -190,7 +192,7 @@ def user_of(metadata: Mapping[str, str]) -> Event | None:
     return None
 
 
-def _add_usage(event: Event, exchange: Exchange, summary: Summary) -> None:
+def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Prices) -> None:
     """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
     usage: Event | None = summary.usage.as_dict() if summary.usage else None
     if usage is None and summary.counted and _may_have_been_billed(event, exchange):
@@ -199,16 +201,7 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary) -> None:
             usage = counted.as_dict()
     event["usage"] = usage
     event["usage_missing"] = summary.usage_missing
-    if usage is None:
-        return
-    cost = price(
-        summary.model,
-        usage,
-        at=exchange.started_at,
-        service_tier=summary.service_tier,
-        host=exchange.host,
-    )
-    event["cost"] = cost.as_dict()
+    event["cost"] = cost_of(event, prices)
 
 
 def _may_have_been_billed(event: Event, exchange: Exchange) -> bool:

@@ -12,6 +12,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.options import Options
 from mitmproxy.proxy import mode_specs
 
+from addons.cost import BUNDLED, BadPrices, Prices, read_prices
 from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 
@@ -45,6 +46,8 @@ class Settings:
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
+    prices: Prices = BUNDLED
+    """What comes with the program, and before it what the operator's file holds."""
 
 
 def declare(loader: Loader) -> None:
@@ -88,6 +91,12 @@ def declare(loader: Loader) -> None:
         4 * 2**20,
         "Bytes of one body that are kept: its first and last half. What is cut is named in the event.",
     )
+    add(
+        "llm_prices",
+        str,
+        os.environ.get("LLMPROXY_PRICES", ""),
+        "File of prices that go before those of genai-prices (environment: LLMPROXY_PRICES).",
+    )
     # A value of the wrong type would otherwise surface in a task whose errors nobody reads:
     # mitmproxy would drop the addons and serve everything.
     try:
@@ -124,6 +133,7 @@ def parse(options: Options) -> Settings:
         endpoints=_endpoints(options),
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
+        prices=_prices(options),
     )
 
 
@@ -194,6 +204,15 @@ def _limit(options: Options) -> int:
             f"use at least {SMALLEST_LIMIT}, or llm_capture=none to keep no bodies."
         )
     return limit
+
+
+def _prices(options: Options) -> Prices:
+    if not options.llm_prices:
+        return BUNDLED
+    try:
+        return read_prices(Path(options.llm_prices))
+    except BadPrices as error:
+        raise exceptions.OptionsError(f"llmproxy: option llm_prices: {error}.") from error
 
 
 def _check_modes(options: Options, upstream: Upstream | None) -> None:

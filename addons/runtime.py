@@ -71,6 +71,7 @@ class Runtime:
         else:
             self.settings = options.parse(ctx.options)
         self.services.worker.capture = self.settings.capture
+        self.services.worker.prices = self.settings.prices
 
     def running(self) -> None:
         for name in options.unknown(ctx.options):

@@ -15,6 +15,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from addons.cost import BUNDLED
 from addons.event import event_of, outline
 from addons.exchange import Exchange
 from store.errors import StoreError
@@ -37,6 +38,8 @@ class Worker:
         """False while events cannot be written; the gate then refuses new calls."""
         self.capture = "all"
         """Which bodies events keep (option ``llm_capture``)."""
+        self.prices = BUNDLED
+        """By which costs are told (option ``llm_prices``)."""
         self._spool = spool
         self._tokens = tokens
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
@@ -84,7 +87,7 @@ class Worker:
         self._tokens.close()
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
-        events = [event_of(exchange, capture=self.capture) for exchange in exchanges]
+        events = [event_of(exchange, capture=self.capture, prices=self.prices) for exchange in exchanges]
         try:
             self._write(events)
         except Exception:

@@ -45,6 +45,7 @@ FIELDS = (
     "conversation_id",
     "usage",
     "usage_missing",
+    "hosted_tools",
     "cost",
     "rate_limit",
     "truncated",

@@ -82,5 +82,7 @@ class Summary:
     """The request's body: an object where it is JSON or a form, else text."""
     output: Any = None
     """The response's body: an object, reassembled where it came as a stream; else text; None for bytes."""
+    hosted_tools: dict[str, Any] = field(default_factory=dict)
+    """Which of the API's own tools ran, and how often."""
     truncated: list[str] = field(default_factory=list)
     """What is not whole, in words: ``request``, ``response``, with the reason."""

@@ -19,13 +19,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from genai_prices.types import MatchLogic, StartDateConstraint, Tier, TieredPrices, TimeOfDateConstraint
-from pydantic import TypeAdapter, ValidationError
+from genai_prices import types
+from genai_prices.types import StartDateConstraint, Tier, TieredPrices, TimeOfDateConstraint
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -35,7 +35,14 @@ PRICE_KEY = re.compile(
     r"(?:input|output|cache|audio|web|social|storage|rerank|code|requests)_"
     r"(?:[a-z0-9]+_)*(?:mtok|mchars|hours|kcount|kpages|gpixels)|requests_kcount|audio_hours"
 )
-MATCH: TypeAdapter[Match] = TypeAdapter(MatchLogic)
+CLAUSES: Mapping[str, Callable[[str], Match]] = {
+    "equals": types.ClauseEquals,
+    "starts_with": types.ClauseStartsWith,
+    "ends_with": types.ClauseEndsWith,
+    "contains": types.ClauseContains,
+    "regex": types.ClauseRegex,
+}
+GROUPS: Mapping[str, Callable[[Any], Match]] = {"or": types.ClauseOr, "and": types.ClauseAnd}
 
 
 class BadPrices(ValueError):
@@ -48,27 +55,32 @@ def parse(text: str, name: str) -> Prices:
     >>> parse('[{"id": "openai", "models": [{"id": "x", "prices": {"input_mtok": 1}}]}]', "x.json").name
     'x.json'
     """
-    value = _load(text)
-    providers = [value] if isinstance(value, Mapping) else value
-    if not isinstance(providers, list) or not providers:
-        raise BadPrices("it must hold a list of providers, each with id and models")
-    return Prices([_provider(item, f"[{index}]") for index, item in enumerate(providers)], name)
+    try:
+        value = _load(text)
+        providers = [value] if isinstance(value, Mapping) else value
+        if not isinstance(providers, list) or not providers:
+            raise BadPrices("it must hold a list of providers, each with id and models")
+        return Prices([_provider(item, f"[{index}]") for index, item in enumerate(providers)], name)
+    except RecursionError as error:
+        raise BadPrices("it is nested too deep") from error
 
 
 def _load(text: str) -> Any:
+    """The value of a JSON or YAML text. Not all JSON is YAML (tabs), nor the other way round."""
     try:
-        if text.lstrip()[:1] in ("[", "{"):
-            return json.loads(text, parse_float=Decimal)
-        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+        return json.loads(text, parse_float=Decimal)
     except json.JSONDecodeError as error:
-        raise BadPrices(f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+        not_json = error
+    try:
+        return YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError as error:
+        if text.lstrip()[:1] in ("[", "{"):
+            place = f"line {not_json.lineno}, column {not_json.colno}"
+            raise BadPrices(f"{place}: not JSON: {not_json.msg}") from error
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise BadPrices(f"{place}not YAML: {what}") from error
-    except RecursionError as error:
-        raise BadPrices("it is nested too deep") from error
 
 
 def _provider(item: object, place: str) -> OwnProvider:
@@ -98,7 +110,8 @@ def _model(item: object, place: str) -> tuple[Match, Priced]:
         where = f"{place}.prices[{index}]" if isinstance(prices, list) else f"{place}.prices"
         conditional = _mapping(entry, where)
         held.append((_constraint(conditional, where), _rates(conditional.get("prices"), where)))
-    return _match(model, name, place), Priced(held, _variants(model, place))
+    match = _match(model.get("match") or {"equals": name}, f"{place}.match")
+    return match, Priced(held, _variants(model, place))
 
 
 def _variants(model: Mapping[str, Any], place: str) -> list[Variant]:
@@ -111,16 +124,18 @@ def _variants(model: Mapping[str, Any], place: str) -> list[Variant]:
     return variants
 
 
-def _match(model: Mapping[str, Any], name: str, place: str) -> Match:
-    """Which names the model goes by; without `match`, its id."""
-    try:
-        found = MATCH.validate_python(model.get("match") or {"equals": name.lower()})
-        found.is_match("")  # a regular expression that is none would raise with every call
-    except (ValidationError, AssertionError, re.error, TypeError, ValueError, StopIteration) as error:
-        raise BadPrices(
-            f"{place}.match: use one of equals, starts_with, ends_with, contains, regex, or, and"
-        ) from error
-    return found
+def _match(value: object, place: str) -> Match:
+    """Which names the model goes by."""
+    kind, content = (
+        next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else ("", None)
+    )
+    if kind == "regex":
+        _regex(content, place)
+    if kind in CLAUSES and isinstance(content, str):
+        return CLAUSES[kind](content)
+    if kind in GROUPS and isinstance(content, list):
+        return GROUPS[kind]([_match(item, f"{place}.{kind}[{index}]") for index, item in enumerate(content)])
+    raise BadPrices(f"{place}: use one of {', '.join([*CLAUSES, *GROUPS])}")
 
 
 def _constraint(entry: Mapping[str, Any], place: str) -> Constraint | None:

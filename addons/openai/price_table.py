@@ -1,8 +1,8 @@
 """Prices that genai-prices does not have, or has wrong. Kept by hand: few, each with its source and date.
 
 Source, where nothing else is named: OpenAI's price list (https://developers.openai.com/api/docs/pricing) as
-it stood on the date of :data:`SOURCE`. Keys are those of genai-prices: US dollars per million tokens (``mtok``),
-per million characters (``mchars``), per hour (``hours``), per thousand (``kcount``).
+it stood on the date of :data:`SOURCE`. Keys are those of genai-prices: US dollars per million tokens
+(``mtok``), per million characters (``mchars``), per hour (``hours``), per thousand (``kcount``).
 """
 
 from __future__ import annotations

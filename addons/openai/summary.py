@@ -10,6 +10,7 @@ from addons.openai import assemble, assemble_responses, azure, endpoints, errors
 from addons.openai import usage as usages
 from addons.openai.body import Opened, header, open_body
 from addons.openai.endpoints import Bills
+from addons.openai.hosted_tools import hosted_tools
 from addons.openai.messages import ApiError, Request, Response, Summary
 from addons.openai.usage import Usage
 
@@ -45,6 +46,7 @@ def summarize(request: Request, response: Response | None) -> Summary:
         header(response.headers, "openai-version") or None
     )
     _read_usage(summary, answer, response)
+    summary.hosted_tools = hosted_tools(summary.endpoint, summary.model, summary.output)
     return summary
 
 
