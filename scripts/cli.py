@@ -10,6 +10,9 @@ from scripts.options import Places, places
 COMMANDS = {
     "project": "scripts.project_commands:project",
     "token": "scripts.token_commands:token",
+    "run": "scripts.run_command:run",
+    "env": "scripts.run_command:env",
+    "doctor": "scripts.doctor_command:doctor",
     "dispatch": "scripts.dispatch_command:dispatch",
     "import": "scripts.import_command:import_",
     "tokenizers": "scripts.tokenizers:tokenizers",

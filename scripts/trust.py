@@ -13,15 +13,17 @@ CA_FILE = "mitmproxy-ca-cert.pem"
 BUNDLE = "bundle.pem"
 
 
-def write_bundle(folder: Path, environment: Mapping[str, str]) -> Path:
+def write_bundle(folder: Path, environment: Mapping[str, str], authority: Path | None = None) -> Path:
     """Write `folder`/bundle.pem: the proxy's authority and all that clients trusted before.
+
+    `authority` is the proxy's, by default mitmproxy's file in the same folder.
 
     ``SSL_CERT_FILE`` and its kin replace a client's trust instead of adding to it, so that a client with only
     the proxy's authority could reach nothing but OpenAI. Authorities named by the `environment` (a company's
     own) are kept. Raises OSError.
     """
     bundle = folder / BUNDLE
-    sources = [Path(certifi.where()), folder / CA_FILE]
+    sources = [Path(certifi.where()), authority or folder / CA_FILE]
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         given = environment.get(name)
         if given and Path(given).is_file() and not _same(Path(given), bundle):

@@ -13,9 +13,10 @@ import click
 
 from scripts import first_call, standin, up_report
 from scripts.processes import python_module
+from scripts.proxy_process import StartFailed, pick_port
 from scripts.up_credentials import KeyRefused, prepare, real_key
 from scripts.up_run import Run
-from scripts.up_services import Place, Services, StartFailed, pick_port
+from scripts.up_services import Place, Services
 from store.errors import StoreError
 
 VOCABULARY_SECONDS = 180.0

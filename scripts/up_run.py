@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts import first_call, trust, up_report
+from scripts.proxy_process import StartFailed
 from scripts.up_credentials import Credentials
-from scripts.up_services import Interrupted, Place, Services, StartFailed
+from scripts.up_services import Interrupted, Place, Services
 
 EVENT_SECONDS = 30.0
 

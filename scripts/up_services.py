@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import trust
-from scripts.first_call import HOST
+from scripts import proxy_process, trust
 from scripts.processes import Process, Processes, python_module
+from scripts.proxy_process import START_SECONDS, Listening, StartFailed, listens
 from scripts.standin import StandIn
 
-SCRIPT = Path(__file__).resolve().parents[1] / "addons" / "llmproxy.py"
-START_SECONDS = 60.0
 PROXY_STOP_SECONDS = 30.0
 DISPATCHER_STOP_SECONDS = 15.0
 DRAIN_SECONDS = 120.0
 WEB_ADDRESS = re.compile(r"Web server listening at (http\S+)")
-
-
-class StartFailed(Exception):
-    """Something did not start; the text names it and the remedy."""
 
 
 class Interrupted(Exception):
@@ -57,20 +49,6 @@ class Place:
         return self.data / "events.jsonl"
 
 
-def pick_port(port: int, option: str) -> int:
-    """`port` if it can be listened on, any free one for 0. Raises StartFailed."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections are still in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StartFailed(
-                f"port {port} can't be listened on ({error.strerror}); choose another with {option}."
-            ) from error
-        return int(probe.getsockname()[1])
-
-
 class Services:
     """Started once, stopped in order; nothing outlives it."""
 
@@ -90,8 +68,8 @@ class Services:
         if self._standin:
             self._standin.start()
         self.proxy = self._processes.start("proxy", self._proxy_command())
-        self._wait_for(lambda: self._listens(self._place.port), "the proxy")
-        self._wait_for(lambda: self._listens(self._place.reverse_port), "the reverse listener")
+        self._wait_for(lambda: listens(self._place.port), "the proxy")
+        self._wait_for(lambda: listens(self._place.reverse_port), "the reverse listener")
         if self._place.web_port:
             self._wait_for(lambda: self.web_address() is not None, "mitmweb")
         for service in self._services():
@@ -137,21 +115,18 @@ class Services:
 
     def _proxy_command(self) -> list[str]:
         place = self._place
-        program = "mitmweb" if place.web_port else "mitmdump"
-        options = [f"confdir={place.authority}", f"llm_store={place.store}", f"llm_spool={place.spool}"]
-        if self._standin:
-            options.append(f"llm_upstream={self._standin.base_url}")
-        if place.web_port:
-            options += ["web_host=127.0.0.1", f"web_port={place.web_port}", "web_open_browser=false"]
-        else:
-            options.append("flow_detail=0")  # the events tell; the log would only grow
-        return [
-            str(Path(sys.executable).parent / program),
-            *("--mode", f"regular@127.0.0.1:{place.port}"),
-            *("--mode", f"reverse:https://{HOST}@127.0.0.1:{place.reverse_port}"),
-            *("-s", str(SCRIPT)),
-            *(argument for option in options for argument in ("--set", option)),
-        ]
+        options = [f"llm_upstream={self._standin.base_url}"] if self._standin else []
+        return proxy_process.command(
+            Listening(
+                place.store,
+                place.spool,
+                place.authority,
+                place.port,
+                place.reverse_port,
+                place.web_port,
+                options,
+            )
+        )
 
     def _services(self) -> list[str]:
         return ["file", "cloudwatch"] if self._place.cloudwatch else ["file"]
@@ -175,8 +150,3 @@ class Services:
                     f"{what} is not ready after {START_SECONDS:.0f} s; see {self._place.data}/logs."
                 )
             time.sleep(0.05)
-
-    def _listens(self, port: int) -> bool:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", port)) == 0

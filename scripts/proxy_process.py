@@ -1,0 +1,147 @@
+"""A proxy of our own: its command line, and a short-lived one for a single program."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from scripts import trust
+from scripts.client_environment import WayIn
+from scripts.first_call import HOST
+from scripts.processes import Process, Processes
+
+SCRIPT = Path(__file__).resolve().parents[1] / "addons" / "llmproxy.py"
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class StartFailed(Exception):
+    """Something did not start; the text names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What a proxy keeps, and where it listens; on this machine only."""
+
+    store: Path
+    spool: Path
+    authority: Path
+    """mitmproxy's `confdir`: the proxy's certificate authority."""
+    port: int
+    reverse_port: int
+    web_port: int | None = None
+    """None: mitmdump."""
+    options: Sequence[str] = ()
+    """More of mitmproxy's options, as NAME=VALUE."""
+
+
+def command(listening: Listening) -> list[str]:
+    """The command line of mitmdump, or of mitmweb."""
+    options = [
+        f"confdir={listening.authority}",
+        f"llm_store={listening.store}",
+        f"llm_spool={listening.spool}",
+    ]
+    if listening.web_port:
+        options += ["web_host=127.0.0.1", f"web_port={listening.web_port}", "web_open_browser=false"]
+    else:
+        options.append("flow_detail=0")  # the events tell; the log would only grow
+    return [
+        str(Path(sys.executable).parent / ("mitmweb" if listening.web_port else "mitmdump")),
+        *("--mode", f"regular@127.0.0.1:{listening.port}"),
+        *("--mode", f"reverse:https://{HOST}@127.0.0.1:{listening.reverse_port}"),
+        *("-s", str(SCRIPT)),
+        *(argument for option in (*options, *listening.options) for argument in ("--set", option)),
+    ]
+
+
+def pick_port(port: int, option: str) -> int:
+    """`port` if it can be listened on, any free one for 0. Raises StartFailed."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartFailed(
+                f"port {port} can't be listened on ({error.strerror}); choose another with {option}."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether something on this machine accepts connections at `port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class OwnProxy:
+    """A proxy that lives as long as a ``with`` block. Raises StartFailed."""
+
+    def __init__(self, store: Path, spool: Path, options: Sequence[str] = ()) -> None:
+        folder = store.resolve().parent
+        self._listening = Listening(
+            store.resolve(),
+            spool.resolve(),
+            folder / "ca",
+            pick_port(0, "--proxy"),
+            pick_port(0, "--proxy"),
+            options=options,
+        )
+        self._logs = folder / "logs"
+        self._processes: Processes | None = None
+        self._process: Process | None = None
+
+    def __enter__(self) -> WayIn:
+        self._processes = Processes(self._logs, _without_keys())
+        try:
+            self._process = self._processes.start(f"proxy-{os.getpid()}", command(self._listening))
+            self._wait_for(lambda: listens(self._listening.port) and listens(self._listening.reverse_port))
+            bundle = trust.write_bundle(self._listening.authority, os.environ)
+        except BaseException:
+            self._processes.close()
+            raise
+        return WayIn(
+            f"http://127.0.0.1:{self._listening.port}",
+            bundle,
+            f"http://127.0.0.1:{self._listening.reverse_port}",
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the proxy once it has written the events of all calls; it may be called twice."""
+        if self._processes is None:
+            return
+        if self._process is not None and not self._process.ended:
+            self._processes.stop(self._process, STOP_SECONDS)
+            self._process.log.unlink(missing_ok=True)
+        self._processes.close()
+        self._processes = None
+
+    def _wait_for(self, ready: Callable[[], bool]) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if self._process.ended:
+                raise StartFailed(f"the proxy ended at once: {self._process.complaint()}")
+            if time.monotonic() > deadline:
+                raise StartFailed(
+                    f"the proxy is not ready after {START_SECONDS:.0f} s; see {self._process.log}."
+                )
+            time.sleep(0.05)
+
+
+def _without_keys() -> dict[str, str]:
+    """The real key is in the store, and an HTTPS_PROXY of the user's would not be used anyway."""
+    return {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
