@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from addons.openai.encoding import Decoder, codings_of
+from addons.openai.encoding import codings_of
+from addons.openai.window import Window
 
 logger = logging.getLogger(__name__)
 
 DECODE_BUDGET = 256 * 2**20
-"""Decoded bytes of one over-long body after which decoding stops: a bomb must not hold up the loop."""
+"""Decoded bytes of one over-long body after which decoding stops."""
 
 
 @dataclass(slots=True)
@@ -31,12 +32,25 @@ class Body:
     skipped: int = 0
     """Decoded bytes between `data` and `tail` that were not kept."""
     tail: bytes = b""
+    undecoded: str | None = None
+    """Why decoding stopped before the end; None where it did not, or has not begun."""
     size: int = 0
     """Bytes on the wire."""
     chunks: list[bytes] = field(default_factory=list)
     """The wire chunks that make up `data`, while nothing was skipped."""
     times: list[float] = field(default_factory=list)
     """When each of `chunks` came, in seconds of the monotonic clock."""
+    window: Window | None = None
+    """What is still to be decoded of an over-long body."""
+
+    def settle(self) -> None:
+        """Decode what is left of an over-long body; takes up to a second, so never on the event loop."""
+        if self.window is None:
+            return
+        self.window.finish()
+        self.data, self.skipped, self.tail = self.window.parts()
+        self.undecoded = self.window.error
+        self.window = None
 
 
 class Capture:
@@ -77,49 +91,14 @@ class Capture:
         self._chunks.append(data)
         self._times.append(now)
         if self._size > self._limit:
-            self._window = Window(self._codings, self._limit)
-            for chunk in self._chunks:
-                self._window.feed(chunk)
+            # Decoded here and there as more comes, never all at once: this is the event loop.
+            self._window = Window(self._codings, self._limit, budget=DECODE_BUDGET)
+            self._window.feed(b"".join(self._chunks))
             self._chunks.clear()
             self._times.clear()
 
     def body(self) -> Body:
-        """What was kept so far."""
+        """What was kept so far. An over-long body is still to be settled, away from the event loop."""
         if self._window is None:
             return Body(b"".join(self._chunks), size=self._size, chunks=self._chunks, times=self._times)
-        head, skipped, tail = self._window.parts()
-        return Body(head, decoded=True, skipped=skipped, tail=tail, size=self._size)
-
-
-class Window:
-    """The first and the last bytes of a body, decoded as it comes."""
-
-    def __init__(self, codings: Sequence[str], limit: int) -> None:
-        self._decoder = Decoder(codings, budget=DECODE_BUDGET)
-        self._half = limit // 2
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._skipped = 0
-
-    def feed(self, data: bytes) -> None:
-        decoded = self._decoder.feed(data)
-        room = self._half - len(self._head)
-        if room > 0:
-            self._head += decoded[:room]
-            decoded = decoded[room:]
-        self._tail += decoded
-        # Trimmed only now and then, so that the cost per byte stays constant.
-        if len(self._tail) > 2 * self._half:
-            self._trim()
-
-    def _trim(self) -> None:
-        surplus = len(self._tail) - self._half
-        if surplus > 0:
-            del self._tail[:surplus]
-            self._skipped += surplus
-
-    def parts(self) -> tuple[bytes, int, bytes]:
-        self._trim()
-        if self._skipped == 0:  # the two halves touch
-            return bytes(self._head + self._tail), 0, b""
-        return bytes(self._head), self._skipped, bytes(self._tail)
+        return Body(b"", decoded=True, size=self._size, window=self._window)

@@ -137,6 +137,7 @@ def _attribution(exchange: Exchange) -> Event:
 
 def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
     body = exchange.request_body
+    body.settle()
     request = Request(
         exchange.method,
         exchange.url,
@@ -148,6 +149,7 @@ def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
     if exchange.status is None or exchange.response_body is None:
         return request, None
     body = exchange.response_body
+    body.settle()
     headers = exchange.response_headers
     if body.decoded:
         headers = [(name, value) for name, value in headers if name.lower() != "content-encoding"]

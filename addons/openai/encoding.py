@@ -1,24 +1,32 @@
 """Content codings (RFC 9110 section 8.4), decoded as the bytes come, tolerant of what servers really send.
 
 A decoder never raises: it gives what can be decoded and remembers that something could not. A stream that
-breaks off gives all that came before the break.
+breaks off gives all that came before the break. It does no more work than its budget allows: a megabyte of
+gzip can stand for a gigabyte, and a chain of codings for far more.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import brotli
 import zstandard
 
-BUDGET = 256 * 2**20
-"""Decoded bytes of one body, by default: a few hundred bytes can stand for gigabytes."""
+BUDGET = 128 * 2**20
+"""Bytes that the layers of one body may give, all together, by default: less than a second of work."""
 PIECE = 2**20
 """About the largest piece, in bytes, that a layer gives at a time, so that a bomb is noticed early."""
-ZSTD_WINDOW = 2**27
-"""Largest zstd window, in bytes (RFC 8878 asks decoders for 8 MB at least)."""
+PIECE_COST = 64
+"""What a piece costs beside its bytes: a body can also be made of millions of pieces of nothing."""
+ZSTD_WINDOW = 8 * 2**20
+"""Largest zstd window, in bytes: what RFC 9659 allows in HTTP. The decoder holds that much memory."""
+MOST_MEMBERS = 10_000
+"""Gzip members or zstd frames of one body: to begin one costs far more than its twenty bytes of input."""
+MOST_LAYERS = 4
+"""Codings of one body; each holds memory of its own. Servers send one, gateways at times two."""
 
 
 def codings_of(content_encoding: str | None) -> tuple[str, ...]:
@@ -51,12 +59,16 @@ class Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
+        self._members = 1
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._member.eof:
                 if data[:1] != b"\x1f":
                     break
+                self._members += 1
+                if self._members > MOST_MEMBERS:
+                    raise zlib.error(f"more than {MOST_MEMBERS} members")
                 self._member = zlib.decompressobj(wbits=31)
             yield from _inflate(self._member, data)
             data = self._member.unused_data
@@ -115,6 +127,7 @@ class Zstd:
 
     def __init__(self) -> None:
         self._frame = self._new()
+        self._frames = 1
 
     def _new(self) -> zstandard.ZstdDecompressionObj:
         return zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
@@ -124,6 +137,9 @@ class Zstd:
             bite = data[start : start + self.BITE]
             while bite:
                 if self._frame.eof:
+                    self._frames += 1
+                    if self._frames > MOST_MEMBERS:
+                        raise zstandard.ZstdError(f"more than {MOST_MEMBERS} frames")
                     self._frame = self._new()
                 yield self._frame.decompress(bite)
                 bite = self._frame.unused_data if self._frame.eof else b""
@@ -135,6 +151,10 @@ LAYERS: dict[str, Callable[[], Coding]] = {
     "br": Brotli,
     "zstd": Zstd,
 }
+
+
+class _Exhausted(Exception):
+    """The budget is used up."""
 
 
 class Decoder:
@@ -149,33 +169,73 @@ class Decoder:
     def __init__(self, codings: Sequence[str], *, budget: int = BUDGET) -> None:
         self.error: str | None = None
         """Why decoding stopped before the end; None while all is well."""
+        self.waiting = 0
+        """Coded bytes that were pushed and not yet begun."""
+        self.done = True
+        """Whether all that was pushed is decoded, as far as it can be."""
         self._budget = budget
+        self._spent = 0
+        self._inputs: deque[bytes] = deque()
+        self._pieces: Iterator[bytes] = iter(())
         unknown = [name for name in codings if name not in LAYERS]
         if unknown:
-            self.error = f"unknown content coding {unknown[0]!r}"
-        self._layers = [] if unknown else [LAYERS[name]() for name in reversed(codings)]
+            self.give_up(f"unknown content coding {unknown[0]!r}")
+        elif len(codings) > MOST_LAYERS:
+            self.give_up(f"{len(codings)} content codings, one over the other")
+        self._layers = [] if self.error else [LAYERS[name]() for name in reversed(codings)]
 
     def feed(self, data: bytes) -> bytes:
         """What `data` adds to the decoded body. Once something failed: nothing more."""
-        if self.error is not None:
-            return b""
-        pieces = []
+        self.push(data)
+        return self.pull()
+
+    def push(self, data: bytes) -> None:
+        """Add coded bytes, without decoding them."""
+        if data and self.error is None:
+            self._inputs.append(data)
+            self.waiting += len(data)
+            self.done = False
+
+    def pull(self, most: int | None = None) -> bytes:
+        """Decode what was pushed: all, or until about `most` bytes of work are done. The rest stays."""
+        found: list[bytes] = []
+        end = None if most is None else self._spent + most
         try:
-            for piece in self._through(self._layers, data):
-                pieces.append(piece[: self._budget])
-                self._budget -= len(piece)
-                if self._budget < 0:
-                    self.error = "the decoded body is larger than the limit"
+            while end is None or self._spent < end:
+                piece = next(self._pieces, None)
+                if piece is not None:
+                    found.append(piece)
+                elif self._inputs:
+                    data = self._inputs.popleft()
+                    self.waiting -= len(data)
+                    self._pieces = self._through(self._layers, data)
+                else:
+                    self.done = True
                     break
+        except _Exhausted:
+            self.give_up("the decoded body is larger than the limit")
         except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-            self.error = f"content coding is broken: {error}"
-        return b"".join(pieces)
+            self.give_up(f"content coding is broken: {error}")
+        return b"".join(found)
+
+    def give_up(self, reason: str) -> None:
+        """Decode no more."""
+        self.error = reason
+        self.done = True
+        self._inputs.clear()
+        self._pieces = iter(())
+        self.waiting = 0
 
     def _through(self, layers: Sequence[Coding], data: bytes) -> Iterator[bytes]:
         if not layers:
             yield data
             return
         for piece in layers[0].feed(data):
+            self._spent += len(piece) + PIECE_COST
+            if self._spent > self._budget:
+                fits = len(piece) - (self._spent - self._budget)
+                yield from self._through(layers[1:], piece[: max(0, fits)])
+                raise _Exhausted
             yield from self._through(layers[1:], piece)
 
 

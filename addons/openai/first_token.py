@@ -11,6 +11,8 @@ from addons.openai.encoding import Decoder, codings_of
 from addons.openai.messages import Response
 from addons.openai.sse import Parser
 
+BUDGET = 32 * 2**20
+"""Bytes to decode in search of the first content."""
 BOOKKEEPING = frozenset({"role", "index", "id", "type", "obfuscation", "name", "object"})
 
 
@@ -19,7 +21,7 @@ def first_content(response: Response, chunks: Sequence[bytes]) -> int | None:
 
     None for an answer that is not an event stream, or one that says nothing.
     """
-    decoder = Decoder(codings_of(header(response.headers, "content-encoding")))
+    decoder = Decoder(codings_of(header(response.headers, "content-encoding")), budget=BUDGET)
     parser = Parser()
     for index, chunk in enumerate(chunks):
         for event in parser.feed(decoder.feed(chunk)):

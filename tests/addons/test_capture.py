@@ -19,7 +19,9 @@ def feed(body: bytes, coding: str, limit: int, step: int = 1000) -> capture.Body
         piece = body[start : start + step]
         assert tapped.tap(piece) == piece
     assert tapped.tap(b"") == b""
-    return tapped.body()
+    kept = tapped.body()
+    kept.settle()
+    return kept
 
 
 @given(body=st.binary(max_size=LIMIT), step=st.integers(1, 500))

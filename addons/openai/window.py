@@ -1,0 +1,66 @@
+"""The two ends of a body, decoded: usage stands at the end, and the end can't be read without what comes before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from addons.openai.encoding import BUDGET, Decoder
+
+STEP = 4 * 2**20
+"""Bytes decoded at a time: what is not kept of them is let go before the next."""
+
+
+class Window:
+    """Keeps the first and the last half of `limit` decoded bytes, in memory of about twice `limit`."""
+
+    def __init__(self, codings: Sequence[str], limit: int, *, budget: int = BUDGET) -> None:
+        self._decoder = Decoder(codings, budget=budget)
+        self._half = limit // 2
+        self._most_waiting = limit
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._skipped = 0
+
+    @property
+    def error(self) -> str | None:
+        """Why decoding stopped before the end; None while all is well."""
+        return self._decoder.error
+
+    def feed(self, data: bytes) -> None:
+        """Take `data`, decode about STEP bytes, and leave the rest to the next call.
+
+        So one call never takes long, whatever `data` stands for. The rest can't grow beyond what decoding
+        costs anyway: a body that falls that far behind is a bomb, and is given up.
+        """
+        self._decoder.push(data)
+        self._keep(self._decoder.pull(STEP))
+        if self._decoder.waiting > self._most_waiting:
+            self._decoder.give_up("the body expands faster than it can be decoded")
+
+    def finish(self) -> None:
+        """Decode what is left."""
+        while not self._decoder.done:
+            self._keep(self._decoder.pull(STEP))
+
+    def _keep(self, decoded: bytes) -> None:
+        room = self._half - len(self._head)
+        if room > 0:
+            self._head += decoded[:room]
+            decoded = decoded[room:]
+        self._tail += decoded
+        # Trimmed only now and then, so that the cost per byte stays constant.
+        if len(self._tail) > 2 * self._half:
+            self._trim()
+
+    def _trim(self) -> None:
+        surplus = len(self._tail) - self._half
+        if surplus > 0:
+            del self._tail[:surplus]
+            self._skipped += surplus
+
+    def parts(self) -> tuple[bytes, int, bytes]:
+        """The beginning, the number of bytes left out after it, and the end."""
+        self._trim()
+        if self._skipped == 0:  # the two halves touch
+            return bytes(self._head + self._tail), 0, b""
+        return bytes(self._head), self._skipped, bytes(self._tail)
