@@ -11,7 +11,7 @@ from typing import Any
 from addons.cost import BUNDLED, Prices, cost_of
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
-from addons.openai import Request, Response, Summary, first_content, summarize
+from addons.openai import Request, Response, Summary, first_content, reported, summarize
 from addons.openai.tokens import count
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ def minimal_event(exchange: Exchange) -> Event:
         "client": client_info(exchange.client_address, exchange.request_headers),
         **_attribution(exchange),
         "usage": None,
-        "usage_missing": "the call could not be read",
+        "usage_missing": reported.CODES["unread"],
+        "usage_missing_code": "unread",
         "cost": None,
     }
 
@@ -145,6 +146,7 @@ def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
         body.data,
         skipped=body.skipped,
         tail=body.tail,
+        undecoded=body.undecoded,
     )
     if exchange.status is None or exchange.response_body is None:
         return request, None
@@ -160,6 +162,7 @@ def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
         complete=exchange.outcome == "ok",
         skipped=body.skipped,
         tail=body.tail,
+        undecoded=body.undecoded,
     )
     return request, response
 
@@ -197,18 +200,24 @@ def user_of(metadata: Mapping[str, str]) -> Event | None:
 def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Prices) -> None:
     """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
     usage: Event | None = summary.usage.as_dict() if summary.usage else None
-    if usage is None and summary.counted and _may_have_been_billed(event, exchange):
+    if usage is None and _may_have_been_billed(event, exchange, summary):
         counted = count(summary.endpoint, summary.model, summary.request, summary.output)
         if counted.input_tokens is not None or counted.output_tokens is not None:
             usage = counted.as_dict()
     event["usage"] = usage
     event["usage_missing"] = summary.usage_missing
+    event["usage_missing_code"] = summary.usage_missing_code
     event["cost"] = cost_of(event, prices)
 
 
-def _may_have_been_billed(event: Event, exchange: Exchange) -> bool:
-    """Whether upstream did work for this call: it answered, without an error of its own."""
-    return event["outcome"] != "refused" and exchange.status is not None and exchange.status < 400
+def _may_have_been_billed(event: Event, exchange: Exchange, summary: Summary) -> bool:
+    """Whether upstream did work for this call: it answered, without an error, or after text."""
+    if event["outcome"] == "refused" or exchange.status is None or exchange.status >= 400:
+        return False
+    code = summary.usage_missing_code
+    if not summary.counted or code not in reported.COUNTABLE:
+        return False
+    return code not in reported.ONLY_WITH_TEXT or reported.says_something(summary.output)
 
 
 def _add_content(event: Event, exchange: Exchange, summary: Summary, capture: str) -> None:

@@ -45,6 +45,7 @@ FIELDS = (
     "conversation_id",
     "usage",
     "usage_missing",
+    "usage_missing_code",
     "hosted_tools",
     "cost",
     "rate_limit",

@@ -6,13 +6,17 @@ anything else is replaced by what comes later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-Json = dict[str, Any]
+from addons.openai import usage
+from addons.openai.tool_calls import ToolCalls, add_fragment
+from addons.openai.values import Json, append_text, child, index, objects
 
 PADDING = "obfuscation"
 """Random text that hides the length of what is sent; it is not part of the answer."""
+FIRST_COUNTS = ("id", "created", "model", "system_fingerprint", "service_tier")
+"""Azure's first chunk has an empty id and model."""
 
 
 def chat(chunks: Iterable[Json]) -> Json | None:
@@ -25,32 +29,32 @@ def completion(chunks: Iterable[Json]) -> Json | None:
     return _assemble(chunks, "text_completion", _add_text_choice)
 
 
-def _assemble(chunks: Iterable[Json], kind: str, add_choice: Any) -> Json | None:
+def _assemble(chunks: Iterable[Json], kind: str, add_choice: Callable[[Json, Json], None]) -> Json | None:
     whole: Json = {}
     choices: dict[int, Json] = {}
+    usages: list[Any] = []
     seen = False
     for chunk in chunks:
         seen = True
         _add_top_level(whole, chunk)
-        for choice in _objects(chunk.get("choices")):
-            index = _index(choice)
-            add_choice(choices.setdefault(index, {"index": index}), choice)
+        usages += [holder.get("usage") for holder in (chunk.get("x_groq"), chunk) if isinstance(holder, dict)]
+        for choice in objects(chunk.get("choices")):
+            at = index(choice) or 0
+            add_choice(choices.setdefault(at, {"index": at}), choice)
     if not seen:
         return None
-    usage = whole.pop("usage", None)
     whole["object"] = kind
-    whole["choices"] = [_finish_choice(choices[index]) for index in sorted(choices)]
-    if usage is not None:
-        whole["usage"] = usage
+    whole["choices"] = [_finish_choice(choices[at]) for at in sorted(choices)]
+    if (reported := usage.last_complete(usages)) is not None:
+        whole["usage"] = reported
     return whole
 
 
 def _add_top_level(whole: Json, chunk: Json) -> None:
     for key, value in chunk.items():
-        if key in ("choices", "object", PADDING):
+        if key in ("choices", "object", "usage", PADDING):
             continue
-        if key in ("id", "created", "model", "system_fingerprint", "service_tier"):
-            # Azure's first chunk has an empty id and model.
+        if key in FIRST_COUNTS:
             whole[key] = whole.get(key) or value
         elif value is not None:
             whole[key] = value
@@ -58,26 +62,29 @@ def _add_top_level(whole: Json, chunk: Json) -> None:
 
 def _add_chat_choice(choice: Json, part: Json) -> None:
     message = choice.setdefault("message", {"role": "assistant", "content": None})
-    delta = part.get("delta")
-    if isinstance(delta, Mapping):
-        for key, value in delta.items():
-            _add_delta(message, key, value)
-    _add_rest(choice, part, {"delta"})
+    # A server that does not know how to stream sends the whole message, or leaves the delta out (Azure).
+    for delta in (part.get("delta"), part.get("message")):
+        if isinstance(delta, Mapping):
+            for key, value in delta.items():
+                _add_delta(message, key, value)
+    _add_rest(choice, part, {"delta", "message"})
 
 
 def _add_text_choice(choice: Json, part: Json) -> None:
-    choice["text"] = choice.get("text", "") + _text(part.get("text"))
+    append_text(choice, "text", part.get("text"))
     _add_rest(choice, part, {"text"})
 
 
 def _add_rest(choice: Json, part: Json, done: set[str]) -> None:
     """finish_reason, logprobs, and what servers add of their own."""
     for key, value in part.items():
+        before = choice.get(key)
         if key in done or key == "index":
             continue
         if key == "logprobs" and isinstance(value, Mapping):
-            logprobs = choice.get(key)
-            choice[key] = _extend(logprobs if isinstance(logprobs, dict) else {}, value)
+            choice[key] = _extend(before if isinstance(before, dict) else {}, value)
+        elif isinstance(before, dict) and isinstance(value, dict):
+            choice[key] = {**before, **value}  # Azure's filter results come with every chunk, at times empty
         elif value is not None or key not in choice:
             choice[key] = value
 
@@ -88,36 +95,46 @@ def _add_delta(message: Json, key: str, value: Any) -> None:
     if key == "role":
         message[key] = value or message.get(key)
     elif key == "tool_calls":
-        calls: dict[Any, Json] = _object(message, key)
-        for call in _objects(value):
-            _add_call(calls.setdefault(_index(call), {}), call)
+        calls = message.get(key)
+        if not isinstance(calls, ToolCalls):
+            calls = message[key] = ToolCalls()
+        for call in objects(value):
+            calls.add(call)
     elif key == "function_call" and isinstance(value, Mapping):
-        _add_call(_object(message, key), value)
+        add_fragment(child(message, key), value)
     elif key == "audio" and isinstance(value, Mapping):
-        message[key] = _join(_object(message, key), value)
+        _add_audio(child(message, key), value)
+    elif key == "reasoning_details" and isinstance(value, list):
+        message[key] = _join_details(message.get(key), value)
     else:
         message[key] = _joined(message.get(key), value)
 
 
-def _add_call(call: Json, part: Mapping[str, Any]) -> None:
-    """A fragment of a call: its first one names it, the later ones only carry more arguments."""
-    for key, value in part.items():
-        if key == "index":
-            continue
-        if isinstance(value, Mapping):
-            _add_call(_object(call, key), value)
-        elif key in ("arguments", "input"):
-            call[key] = _text(call.get(key)) + _text(value)
-        elif value or key not in call:
-            call[key] = value
-
-
-def _join(whole: Json, part: Mapping[str, Any]) -> Json:
+def _add_audio(whole: Json, part: Mapping[str, Any]) -> None:
     for key, value in part.items():
         if key in ("data", "transcript"):
-            whole[key] = _text(whole.get(key)) + _text(value)
+            append_text(whole, key, value)
         elif value is not None:
             whole[key] = value
+
+
+def _join_details(before: Any, value: list[Any]) -> list[Any]:
+    """OpenRouter's ``reasoning_details``: pieces of one index and one type are one."""
+    whole = list(before) if isinstance(before, list) else []
+    for piece in value:
+        if not isinstance(piece, dict) or (at := index(piece)) is None:
+            whole.append(piece)
+            continue
+        kind = piece.get("type")
+        same = [item for item in objects(whole) if item.get("index") == at and item.get("type") == kind]
+        if not same:
+            whole.append(dict(piece))
+            continue
+        for key, part in piece.items():
+            if key in ("text", "summary", "data") and isinstance(part, str):
+                append_text(same[-1], key, part)
+            elif part is not None:
+                same[-1][key] = part
     return whole
 
 
@@ -126,40 +143,30 @@ def _joined(before: Any, value: Any) -> Any:
         return before + value
     if isinstance(before, list) and isinstance(value, list):
         return before + value
+    if isinstance(before, str | list) and isinstance(value, str | list):
+        return _parts(before) + _parts(value)  # some servers begin with parts and go on with text
     return before if value is None else value
+
+
+def _parts(content: str | list[Any]) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _extend(whole: Json, part: Mapping[str, Any]) -> Json:
     """Log probabilities: lists grow side by side."""
     for key, value in part.items():
         before = whole.get(key)
-        whole[key] = [*before, *value] if isinstance(before, list) and isinstance(value, list) else value
+        if isinstance(before, list):
+            whole[key] = [*before, *value] if isinstance(value, list) else before
+        else:
+            whole[key] = value
     return whole
 
 
 def _finish_choice(choice: Json) -> Json:
     message = choice.get("message")
-    if isinstance(message, dict) and isinstance(message.get("tool_calls"), dict):
-        message["tool_calls"] = [call for _, call in sorted(message["tool_calls"].items())]
+    if isinstance(message, dict) and isinstance(message.get("tool_calls"), ToolCalls):
+        message["tool_calls"] = message["tool_calls"].calls()
     return choice
-
-
-def _object(holder: Json, key: str) -> dict[Any, Any]:
-    """The object at `key`, made if there is none: a server may have put anything there before."""
-    value = holder.get(key)
-    if not isinstance(value, dict):
-        value = holder[key] = {}
-    return value
-
-
-def _objects(value: Any) -> list[Json]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _index(part: Mapping[str, Any]) -> int:
-    index = part.get("index")
-    return index if isinstance(index, int) else 0
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

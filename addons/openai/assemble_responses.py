@@ -6,26 +6,40 @@ to keep) the object is built from what did: the first event's response, the fini
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Json = dict[str, Any]
+from addons.openai.values import Json, append_text, child, children, index, objects, place, text
 
 FINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
-# Event type of a delta -> the field of its item (or of its content part) that it adds to.
-PART_DELTAS = {
-    "response.output_text.delta": ("output_text", "text"),
-    "response.refusal.delta": ("refusal", "refusal"),
-    "response.reasoning_text.delta": ("reasoning_text", "text"),
+# What an event tells of -> the item it belongs to, the list of parts within that, the key of the part's
+# index in the event, the part's type, and the part's field.
+PARTS = {
+    "output_text": ("message", "content", "content_index", "output_text", "text"),
+    "refusal": ("message", "content", "content_index", "refusal", "refusal"),
+    "reasoning_text": ("reasoning", "content", "content_index", "reasoning_text", "text"),
+    "reasoning_summary_text": ("reasoning", "summary", "summary_index", "summary_text", "text"),
+    "audio": ("message", "content", "content_index", "output_audio", "data"),
+    "audio.transcript": ("message", "content", "content_index", "output_audio", "transcript"),
 }
-SUMMARY_DELTA = "response.reasoning_summary_text.delta"
-ITEM_DELTAS = {
-    "response.function_call_arguments.delta": ("function_call", "arguments"),
-    "response.custom_tool_call_input.delta": ("custom_tool_call", "input"),
-    "response.mcp_call_arguments.delta": ("mcp_call", "arguments"),
-    "response.code_interpreter_call_code.delta": ("code_interpreter_call", "code"),
+WHOLE_PARTS = {
+    "content_part": ("message", "content", "content_index"),
+    "reasoning_summary_part": ("reasoning", "summary", "summary_index"),
 }
+# The same for a field of the item itself.
+FIELDS = {
+    "function_call_arguments": ("function_call", "arguments"),
+    "custom_tool_call_input": ("custom_tool_call", "input"),
+    "mcp_call_arguments": ("mcp_call", "arguments"),
+    "code_interpreter_call_code": ("code_interpreter_call", "code"),
+}
+MOST_COMMANDS = 100
+"""Commands of one shell call, at most."""
+STATES = frozenset(
+    {"in_progress", "searching", "interpreting", "generating", "completed", "failed", "incomplete"}
+)
 
 
 def response(events: Iterable[Json]) -> Json | None:
@@ -40,86 +54,130 @@ class Builder:
     """Collects events, whole or not, in any state of the stream."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._response: Json | None = None
         self._final = False
         self._items: dict[int, Json] = {}
         self._done: set[int] = set()
-        self._seen = False
 
     def take(self, event: Json) -> None:
-        kind = event.get("type")
-        kind = kind if isinstance(kind, str) else ""
+        kind = text(event.get("type"))
         whole = event.get("response")
         if isinstance(whole, dict):
+            if self._final and kind == "response.created":
+                self._begin()  # an agent's gateway may send one answer after the other: the last counts
             if not self._final:
                 self._response = whole
             self._final = self._final or kind in FINAL
-            return
-        index = event.get("output_index")
-        index = index if isinstance(index, int) else 0
-        item = event.get("item")
-        if isinstance(item, dict) and kind in ("response.output_item.added", "response.output_item.done"):
-            self._seen = True
-            self._items[index] = item
-            if kind.endswith(".done"):
-                self._done.add(index)
-        elif index not in self._done and isinstance(event.get("delta"), str):
-            self._add_delta(kind, index, event)
+        elif kind.startswith("response."):
+            what, _, step = kind.removeprefix("response.").rpartition(".")
+            self._take_part(what, step, event)
 
-    def _add_delta(self, kind: str, index: int, event: Json) -> None:
-        if kind in PART_DELTAS:
-            part_type, field = PART_DELTAS[kind]
-            item = self._item(index, "reasoning" if part_type == "reasoning_text" else "message", event)
-            part = _part(item, "content", event.get("content_index"), part_type)
-        elif kind == SUMMARY_DELTA:
-            field = "text"
-            item = self._item(index, "reasoning", event)
-            part = _part(item, "summary", event.get("summary_index"), "summary_text")
-        elif kind in ITEM_DELTAS:
-            item_type, field = ITEM_DELTAS[kind]
-            part = self._item(index, item_type, event)
+    def _take_part(self, what: str, step: str, event: Json) -> None:
+        at = self._place(what, event)
+        if what == "output_item":
+            item = event.get("item")
+            if isinstance(item, dict) and step in ("added", "done"):
+                self._items[at] = item if step == "done" else copy.deepcopy(item)
+                if step == "done":
+                    self._done.add(at)
+        elif at in self._done:
+            return  # the item is whole already
+        elif what in PARTS:
+            kind, holder, number, part_type, field = PARTS[what]
+            part = self._part(at, kind, holder, index(event, number), part_type, event)
+            _add(part, field, step, event)
+            if what == "output_text" and objects(event.get("logprobs")):
+                before = children(part, "logprobs") if step == "delta" else []
+                part["logprobs"] = [*before, *event["logprobs"]]
+        elif what in WHOLE_PARTS and isinstance(event.get("part"), dict):
+            kind, holder, number = WHOLE_PARTS[what]
+            part_type = text(event["part"].get("type"))
+            self._part(at, kind, holder, index(event, number), part_type, event).update(event["part"])
+        elif what in FIELDS:
+            _add(self._item(at, FIELDS[what][0], event), FIELDS[what][1], step, event)
         else:
-            return
-        before = part.get(field)
-        part[field] = (before if isinstance(before, str) else "") + event["delta"]
+            self._take_tool(what, step, at, event)
 
-    def _item(self, index: int, kind: str, event: Json) -> Json:
-        self._seen = True
-        return self._items.setdefault(
-            index, {"type": kind, "id": event.get("item_id"), "status": "in_progress"}
-        )
+    def _take_tool(self, what: str, step: str, at: int, event: Json) -> None:
+        """What else a tool tells. The types that the SDK does not know yet were seen on the wire."""
+        if what == "output_text.annotation":
+            part = self._part(at, "message", "content", index(event, "content_index"), "output_text", event)
+            children(part, "annotations").append(event.get("annotation"))
+        elif what == "shell_call_command":
+            commands = children(child(self._item(at, "shell_call", event), "action"), "commands")
+            number = min(max(index(event, "command_index") or 0, 0), MOST_COMMANDS)
+            commands += [""] * (number + 1 - len(commands))
+            command = {"command": commands[number]}
+            _add(command, "command", step, event)
+            commands[number] = command["command"]
+        elif what == "shell_call_output_content":
+            self._add_shell_output(at, step, event)
+        elif what == "apply_patch_call_operation_diff":
+            operation = child(self._item(at, "apply_patch_call", event), "operation")
+            _add(operation, "diff", step, event)
+        elif step == "partial_image":
+            self._item(at, what, event)["result"] = event.get("partial_image_b64")
+        elif step in STATES and (what.endswith("_call") or what == "mcp_list_tools"):
+            self._item(at, what, event)["status"] = step
+        elif at in self._items and isinstance(event.get("delta"), str):
+            # A type of a later day: named after its item, and the item's field.
+            field = what.removeprefix(text(self._items[at].get("type"))).strip("._")
+            append_text(self._items[at], field or what, event["delta"])
+
+    def _add_shell_output(self, at: int, step: str, event: Json) -> None:
+        item = self._item(at, "shell_call_output", event)
+        if step == "done" and isinstance(event.get("output"), list):
+            item["output"] = event["output"]
+        elif isinstance(event.get("delta"), dict):
+            chunk = place(children(item, "output"), index(event, "command_index"), {})
+            for key, value in event["delta"].items():
+                append_text(chunk, key, value)
+
+    def _place(self, what: str, event: Json) -> int:
+        """The item's place in the output; servers that leave it out name the item, or mean the last one."""
+        at = index(event, "output_index")
+        if at is not None:
+            return at
+        item = event.get("item")
+        wanted = item.get("id") if isinstance(item, dict) else event.get("item_id")
+        for place_, known in self._items.items():
+            if wanted is not None and known.get("id") == wanted:
+                return place_
+        last = max(self._items, default=-1)
+        return last + 1 if what == "output_item" else max(last, 0)
+
+    def _item(self, at: int, kind: str, event: Json) -> Json:
+        return self._items.setdefault(at, {"type": kind, "id": event.get("item_id"), "status": "in_progress"})
+
+    def _part(self, at: int, kind: str, holder: str, number: int | None, part_type: str, event: Json) -> Json:
+        return place(children(self._item(at, kind, event), holder), number, {"type": part_type})
 
     def result(self) -> Json | None:
-        if self._response is None and not self._seen:
+        if self._response is None and not self._items:
             return None
         whole = dict(self._response or {"object": "response", "status": "in_progress"})
-        if not self._final and self._items:
-            whole["output"] = [self._items[index] for index in sorted(self._items)]
+        if self._items and not (self._final and whole.get("output")):
+            whole["output"] = [self._items[at] for at in sorted(self._items)]
         return whole
 
 
-def _part(item: Json, field: str, index: object, kind: str) -> Json:
-    parts = item.get(field)
-    if not isinstance(parts, list):
-        parts = item[field] = []
-    wanted = index if isinstance(index, int) and 0 <= index < 1000 else 0
-    while len(parts) <= wanted:
-        parts.append({"type": kind})
-    part = parts[wanted]
-    if not isinstance(part, dict):
-        part = parts[wanted] = {"type": kind}
-    return part
+def _add(holder: Json, field: str, step: str, event: Json) -> None:
+    """A delta adds to the field, and ``done`` says it whole, under the field's own name."""
+    if step == "delta":
+        append_text(holder, field, event.get("delta"))
+    elif step in ("added", "done") and isinstance(event.get(field), str):
+        holder[field] = event[field]
 
 
 def texts(response: Mapping[str, Any]) -> list[str]:
     """The visible texts of a response: output text and refusals."""
     found: list[str] = []
-    output = response.get("output")
-    for item in output if isinstance(output, list) else []:
-        content = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
-        for part in content if isinstance(content, list) else []:
-            if isinstance(part, dict):
-                text = part.get("text") or part.get("refusal")
-                if isinstance(text, str):
-                    found.append(text)
+    for item in objects(response.get("output")):
+        for part in objects(item.get("content")) if item.get("type") == "message" else []:
+            said = part.get("text") or part.get("refusal")
+            if isinstance(said, str):
+                found.append(said)
     return found

@@ -8,12 +8,16 @@ from email.parser import BytesParser
 from typing import Any
 
 from addons.openai import sse
-from addons.openai.encoding import decode
+from addons.openai.encoding import codings_of
 from addons.openai.messages import Headers, Request, Response
+from addons.openai.window import Window
 
 Json = dict[str, Any]
 
 DONE = "[DONE]"
+STREAM_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
+KEPT = 16 * 2**20
+"""Decoded bytes of a coded body that are looked into; of a longer one its first and its last half."""
 
 
 @dataclass(slots=True)
@@ -24,12 +28,19 @@ class Opened:
     """Parsed JSON, or the fields of a form."""
     events: list[Json] | None = None
     """The JSON objects of an event stream, in order; an event's name is added as `type` where it has none."""
+    done: bool = False
+    """Whether the event stream said that it is at its end."""
+    unparsed: int = 0
+    """Events whose data is no JSON object."""
     text: str | None = None
     tail: bytes = b""
     """The decoded end of a body whose middle is missing."""
     truncated: list[str] = field(default_factory=list)
     """Why the body is not whole."""
-    undecodable: bool = False
+    skipped: int = 0
+    """Decoded bytes before `tail` that are missing."""
+    undecoded: bool = False
+    """Whether decoding stopped before the end."""
 
 
 def header(headers: Headers, name: str) -> str:
@@ -39,17 +50,21 @@ def header(headers: Headers, name: str) -> str:
 
 def open_body(message: Request | Response) -> Opened:
     """Decode and parse, as far as the body goes. Never raises."""
-    coding = header(message.headers, "content-encoding")
-    if message.skipped:
-        # A cut body was decoded on its way, or its end could not be read.
-        coding = ""
-    data, error = decode(message.body, coding)
-    opened = Opened(tail=message.tail)
+    opened = Opened(tail=message.tail, skipped=message.skipped)
+    data, error = message.body, message.undecoded
+    # What a capture cut was decoded on its way.
+    codings = () if message.skipped else codings_of(header(message.headers, "content-encoding"))
+    if codings:
+        window = Window(codings, KEPT)
+        window.feed(data)
+        window.finish()
+        data, opened.skipped, opened.tail = window.parts()
+        error = window.error
     if error:
         opened.truncated.append(error)
-        opened.undecodable = not data
-    if message.skipped:
-        opened.truncated.append(f"{message.skipped} bytes in the middle were not kept")
+        opened.undecoded = True
+    if opened.skipped:
+        opened.truncated.append(f"{opened.skipped} bytes in the middle were not kept")
     _parse(opened, data, header(message.headers, "content-type"))
     return opened
 
@@ -63,8 +78,11 @@ def _parse(opened: Opened, data: bytes, content_type: str) -> None:
         opened.value = _form(content_type, data)
     elif start[:1] in (b"{", b"["):
         _parse_json(opened, data)
-    elif kind.startswith("text/event-stream") or start.startswith((b"data:", b"event:", b":", b"id:")):
-        opened.events = _events(data) + (_events(_from_next_event(opened.tail)) if opened.tail else [])
+    elif kind.startswith("text/event-stream") or start.startswith(STREAM_STARTS):
+        opened.events = []
+        _parse_events(opened, data)
+        if opened.tail:
+            _parse_events(opened, _from_next_event(opened.tail))
     elif kind.startswith(("text/", "application/")) and not kind.startswith("application/octet-stream"):
         opened.text = data.decode("utf-8", "replace")
 
@@ -76,20 +94,28 @@ def _parse_json(opened: Opened, data: bytes) -> None:
         opened.text = data.decode("utf-8", "replace")
 
 
-def _events(data: bytes) -> list[Json]:
-    found = []
+def _parse_events(opened: Opened, data: bytes) -> None:
     for event in sse.parse(data):
         if event.data.strip() == DONE:
+            opened.done = True
             continue
         try:
             value = json.loads(event.data)
         except (ValueError, RecursionError):
-            continue  # not of this API, or cut off within the event
-        if isinstance(value, dict):
-            if event.type != "message" and "type" not in value:
-                value = {"type": event.type, **value}
-            found.append(value)
-    return found
+            value = None  # not of this API, or cut off within the event
+        if isinstance(value, dict) and opened.events is not None:
+            opened.events.append(_named(event.type, value))
+        else:
+            opened.unparsed += 1
+
+
+def _named(name: str, value: Json) -> Json:
+    """An event with its name. Thread streams name an error only so: its data is the bare error object."""
+    if name == "error" and value.get("type") != "error" and "error" not in value:
+        return {"type": "error", "error": value}
+    if name != "message" and "type" not in value:
+        return {"type": name, **value}
+    return value
 
 
 def _from_next_event(tail: bytes) -> bytes:

@@ -25,6 +25,8 @@ class Request:
     skipped: int = 0
     """Bytes between `body` and `tail` that were not kept."""
     tail: bytes = b""
+    undecoded: str | None = None
+    """Why decoding stopped before the end, where it was done on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Response:
     """False where the body broke off."""
     skipped: int = 0
     tail: bytes = b""
+    undecoded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Summary:
     usage: Usage | None = None
     """As the API reported it; None where it did not, and `usage_missing` says why."""
     usage_missing: str | None = None
+    usage_missing_code: str | None = None
+    """The kind of the reason, see :data:`addons.openai.reported.CODES`."""
     error: ApiError | None = None
     user: str | None = None
     safety_identifier: str | None = None

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from addons.openai import assemble, assemble_responses, azure, endpoints, errors
-from addons.openai import usage as usages
+from addons.openai import azure, endpoints, errors, streams
+from addons.openai.binary import without_binary
 from addons.openai.body import Opened, header, open_body
-from addons.openai.endpoints import Bills
 from addons.openai.hosted_tools import hosted_tools
 from addons.openai.messages import ApiError, Request, Response, Summary
-from addons.openai.usage import Usage
-
-Json = dict[str, Any]
+from addons.openai.reported import CODES, read_usage
 
 
 def summarize(request: Request, response: Response | None) -> Summary:
@@ -32,7 +29,7 @@ def summarize(request: Request, response: Response | None) -> Summary:
     _read_request(summary, asked.value, url.path)
     if response is None:
         summary.model = summary.model_requested
-        summary.usage_missing = "no answer came"
+        summary.usage_missing_code, summary.usage_missing = "no_answer", CODES["no_answer"]
         return summary
     answer = open_body(response)
     summary.truncated += [f"response: {reason}" for reason in answer.truncated]
@@ -45,8 +42,11 @@ def summarize(request: Request, response: Response | None) -> Summary:
     summary.api_version = next(iter(parse_qs(url.query).get("api-version", [])), None) or (
         header(response.headers, "openai-version") or None
     )
-    _read_usage(summary, answer, response)
+    summary.usage, missing = read_usage(summary, answer, response)
+    if missing is not None:
+        summary.usage_missing_code, summary.usage_missing = missing.code, missing.text
     summary.hosted_tools = hosted_tools(summary.endpoint, summary.model, summary.output)
+    summary.output = without_binary(summary.output)
     return summary
 
 
@@ -78,14 +78,7 @@ def _assembled(endpoint: str, answer: Opened) -> Any:
             if isinstance(kind, str) and kind.startswith("response."):
                 return value["response"]  # a lone event of a stream, sent as JSON
         return _shown(answer)
-    events = [event for event in answer.events if errors.of_event(event) is None or "choices" in event]
-    if endpoint == "chat":
-        return assemble.chat(events)
-    if endpoint == "completions":
-        return assemble.completion(events)
-    if endpoint == "responses":
-        return assemble_responses.response(answer.events)
-    return {"object": "event_stream", "events": answer.events}
+    return streams.whole(endpoint, answer.events)
 
 
 def _error(answer: Opened, status: int) -> ApiError | None:
@@ -129,74 +122,6 @@ def _finish_reasons(output: Mapping[str, Any]) -> list[str]:
         reason = details.get("reason") if isinstance(details, Mapping) else None
         return [reason if isinstance(reason, str) else status]
     return []
-
-
-def _read_usage(summary: Summary, answer: Opened, response: Response) -> None:
-    found = _usage(summary, answer)
-    if found is None and answer.tail:
-        found, model = usages.from_tail(answer.tail)
-        summary.model = model or summary.model
-    if found is not None and found.is_zero and (_has_output(summary.output) or summary.endpoint == "jobs"):
-        summary.usage_missing = "the reported usage is zero, which cannot be"
-    elif found is not None:
-        summary.usage = found
-    else:
-        summary.usage_missing = _why_missing(summary, answer, response)
-
-
-def _usage(summary: Summary, answer: Opened) -> Usage | None:
-    if answer.events is not None:
-        return _usage_of_events(summary, answer.events)
-    output = summary.output
-    return usages.read(output.get("usage")) if isinstance(output, Mapping) else None
-
-
-def _usage_of_events(summary: Summary, events: list[Json]) -> Usage | None:
-    """The last usage counts: earlier ones are partial sums. Images alone are billed one by one."""
-    found: Usage | None = None
-    for event in events:
-        usage = _usage_of_event(event)
-        if usage is not None:
-            found = usages.add(found, usage) if summary.endpoint == "images" else usage
-    return found
-
-
-def _usage_of_event(event: Json) -> Usage | None:
-    for holder in (event, event.get("response"), event.get("x_groq")):
-        if isinstance(holder, Mapping) and (usage := usages.read(holder.get("usage"))) is not None:
-            return usage
-    return None
-
-
-def _has_output(output: Any) -> bool:
-    """Whether a chat, completion or response says anything: then a usage of zero is wrong."""
-    if not isinstance(output, Mapping):
-        return False
-    if assemble_responses.texts(output):
-        return True
-    choices = output.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
-        if isinstance(choice, Mapping):
-            message = choice.get("message")
-            if choice.get("text") or (isinstance(message, Mapping) and message.get("content")):
-                return True
-    return False
-
-
-def _why_missing(summary: Summary, answer: Opened, response: Response) -> str:
-    if response.status >= 400 or summary.error is not None:
-        return "the call failed"
-    if answer.undecodable:
-        return "the body could not be decoded"
-    if not summary.bills:
-        return "the endpoint reports none"
-    if Bills.LATER in summary.bills:
-        return "the endpoint bills later, or elsewhere"
-    if not response.complete:
-        return "the answer broke off"
-    if answer.events is not None and summary.endpoint in ("chat", "completions"):
-        return "the stream was not asked for usage (stream_options.include_usage)"
-    return "the answer reports none"
 
 
 def _text(value: object) -> str | None:

@@ -1,15 +1,16 @@
 """Every usage shape becomes one.
 
 The API has two pairs of names for the same figures (`prompt`/`completion` and `input`/`output`) and two
-spellings for their details. Details are parts of the figures, never on top of them.
+spellings for their details; compatible servers have names of their own. Details are parts of the figures,
+never on top of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 INPUT = ("input_tokens", "prompt_tokens")
@@ -26,12 +27,49 @@ OUTPUT_DETAILS = (
     "completion_tokens_details",
     "completion_token_details",
 )
-KNOWN = frozenset((*INPUT, *OUTPUT, *INPUT_DETAILS, *OUTPUT_DETAILS, "total_tokens", "seconds", "type"))
+
+# Other makers' names of a detail -> the API's. They stand among the details, or beside the figures.
+ON_TOP_CACHED = "cache_read_input_tokens"
+ON_TOP_WRITTEN = "cache_creation_input_tokens"
+INPUT_NAMES = {
+    ON_TOP_CACHED: "cached_tokens",
+    ON_TOP_WRITTEN: "cache_write_tokens",
+    "prompt_cache_hit_tokens": "cached_tokens",
+    "cached_input_tokens": "cached_tokens",
+    "cached_prompt_tokens": "cached_tokens",
+    "cache_read_tokens": "cached_tokens",
+    "cache_creation_tokens": "cache_write_tokens",
+    "cache_write_input_tokens": "cache_write_tokens",
+    "audio_prompt_tokens": "audio_tokens",
+    "prompt_audio_tokens": "audio_tokens",
+    "input_audio_tokens": "audio_tokens",
+    "input_image_tokens": "image_tokens",
+    "input_text_tokens": "text_tokens",
+    "cached_tokens": "cached_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+}
+OUTPUT_NAMES = {
+    "reasoning_output_tokens": "reasoning_tokens",
+    "thinking_tokens": "reasoning_tokens",
+    "audio_completion_tokens": "audio_tokens",
+    "completion_audio_tokens": "audio_tokens",
+    "output_audio_tokens": "audio_tokens",
+    "output_image_tokens": "image_tokens",
+    "output_text_tokens": "text_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+    "accepted_prediction_tokens": "accepted_prediction_tokens",
+    "rejected_prediction_tokens": "rejected_prediction_tokens",
+}
+KNOWN = frozenset((*INPUT, *OUTPUT, *INPUT_DETAILS, *OUTPUT_DETAILS, *INPUT_NAMES, *OUTPUT_NAMES)) | {
+    "total_tokens",
+    "seconds",
+    "type",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a call used, in tokens; or in seconds of audio, for models that are billed by them."""
+    """What a call used: tokens, or what else its model is billed by. What is not known is None."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -39,11 +77,24 @@ class Usage:
     input_tokens_details: Mapping[str, Any] = field(default_factory=dict)
     output_tokens_details: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+    """Of audio."""
+    characters: int | None = None
+    """Of the text that was to be spoken."""
+    images: int | None = None
+    """That are not billed by tokens, but by number, `size` and `quality`."""
+    size: str | None = None
+    quality: str | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
     """Keys that are not known here, as they came."""
+    raw: Any = None
+    """The usage object as it came."""
+    source: str = "api"
+    """``api``: as reported; ``counted``: read from the exchange itself, exactly."""
+    missing: Sequence[str] = ()
+    """What is not in the figures."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The event's `usage`, with ``source: api``."""
+        """The event's `usage`."""
         shown: dict[str, Any] = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -51,15 +102,22 @@ class Usage:
             "input_tokens_details": dict(self.input_tokens_details),
             "output_tokens_details": dict(self.output_tokens_details),
         }
-        if self.seconds is not None:
-            shown["seconds"] = self.seconds
-        if self.other:
-            shown["other"] = dict(self.other)
-        return {**shown, "source": "api"}
+        for name in ("seconds", "characters", "images", "size", "quality", "other", "raw"):
+            value = getattr(self, name)
+            if value is not None and (value or name != "other"):
+                shown[name] = value
+        if self.missing:
+            shown |= {"complete": False, "missing": list(self.missing)}
+        return {**shown, "source": self.source}
 
     @property
     def is_zero(self) -> bool:
-        return not self.input_tokens and not self.output_tokens and not self.seconds
+        tokens = (self.input_tokens, self.output_tokens, self.total_tokens)
+        return not any((*tokens, self.seconds, self.characters, self.images))
+
+    def lacking(self, what: str) -> Usage:
+        """The same, as a lower bound."""
+        return replace(self, missing=[*self.missing, what])
 
 
 def read(value: object) -> Usage | None:
@@ -72,13 +130,17 @@ def read(value: object) -> Usage | None:
         return None
     inputs, outputs = _first_count(value, INPUT), _first_count(value, OUTPUT)
     total = _count(value.get("total_tokens"))
-    seconds = _number(value.get("seconds"))
+    seconds = number(value.get("seconds"))
     if inputs is None and outputs is None and total is None and seconds is None:
         return None
-    if seconds is None:
+    input_details = _details(value, INPUT_DETAILS, INPUT_NAMES)
+    output_details = _details(value, OUTPUT_DETAILS, OUTPUT_NAMES)
+    if inputs is not None:
+        inputs += _on_top(value, inputs, outputs or 0, total)
+    if inputs is not None or outputs is not None or total is not None:
         # Embeddings report no output: they have none. A side that only the total tells is the rest of it.
         if inputs is None and total is not None:
-            inputs = total - (outputs or 0)
+            inputs = max(0, total - (outputs or 0))
         if outputs is None:
             outputs = max(0, total - inputs) if total is not None and inputs is not None else 0
         if total is None and inputs is not None:
@@ -87,26 +149,45 @@ def read(value: object) -> Usage | None:
         inputs,
         outputs,
         total,
-        _first_map(value, INPUT_DETAILS),
-        _first_map(value, OUTPUT_DETAILS),
+        input_details,
+        output_details,
         seconds,
-        {key: item for key, item in value.items() if key not in KNOWN},
+        other={key: item for key, item in value.items() if key not in KNOWN},
+        raw=dict(value),
     )
 
 
-def add(first: Usage | None, second: Usage) -> Usage:
-    """The sum, for answers that bill in parts (one image after the other)."""
-    if first is None:
-        return second
-    return Usage(
-        _sum(first.input_tokens, second.input_tokens),
-        _sum(first.output_tokens, second.output_tokens),
-        _sum(first.total_tokens, second.total_tokens),
-        _sum_maps(first.input_tokens_details, second.input_tokens_details),
-        _sum_maps(first.output_tokens_details, second.output_tokens_details),
-        None if first.seconds is None and second.seconds is None else _sum(first.seconds, second.seconds),
-        {**first.other, **second.other},
-    )
+def _on_top(value: Mapping[str, Any], inputs: int, outputs: int, total: int | None) -> int:
+    """Cached tokens that the input does not include, as Anthropic counts; the total, if any, tells."""
+    cached = (_count(value.get(ON_TOP_CACHED)) or 0) + (_count(value.get(ON_TOP_WRITTEN)) or 0)
+    return cached if total is None or total == inputs + outputs + cached else 0
+
+
+def last_complete(values: Iterable[object]) -> object:
+    """Of several usage objects of one answer the last that states both sides; else the last; else None.
+
+    Earlier ones are partial sums, and at times a zero follows.
+    """
+    best: tuple[int, object] = (0, None)
+    for value in values:
+        usage = read(value)
+        if usage is None or not isinstance(value, Mapping):
+            continue
+        both = _first_count(value, INPUT) is not None and _first_count(value, OUTPUT) is not None
+        rank = 1 + (not usage.is_zero) + (both and not usage.is_zero)
+        if rank >= best[0]:
+            best = rank, value
+    return best[1]
+
+
+def add(first: object, second: object) -> Any:
+    """The sum of two usage objects, for answers that bill in parts: number by number, at any depth."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        keys = {**first, **second}
+        return {key: add(first.get(key), second.get(key)) for key in keys}
+    if (left := number(first)) is not None and (right := number(second)) is not None:
+        return left + right
+    return first if second is None else second
 
 
 _KEY = re.compile(rb'"(usage|model)"\s*:\s*')
@@ -125,7 +206,7 @@ def from_tail(tail: bytes) -> tuple[Usage | None, str | None]:
             value, _ = json.JSONDecoder().raw_decode(
                 tail[match.end() : match.end() + 8192].decode("utf-8", "replace")
             )
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if match[1] == b"usage":
             usage = read(value) or usage
@@ -136,11 +217,11 @@ def from_tail(tail: bytes) -> tuple[Usage | None, str | None]:
 
 def _count(value: object) -> int | None:
     """A whole number of zero or more; some servers write 12.0."""
-    number = _number(value)
-    return int(number) if number is not None and number == number // 1 else None
+    found = number(value)
+    return int(found) if found is not None and found == found // 1 else None
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
     """A number of zero or more that fits into 63 bits; not-a-number does not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
         return None
@@ -151,14 +232,29 @@ def _first_count(value: Mapping[str, Any], names: tuple[str, ...]) -> int | None
     return next((count for name in names if (count := _count(value.get(name))) is not None), None)
 
 
-def _first_map(value: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
-    return next((dict(found) for name in names if isinstance(found := value.get(name), Mapping)), {})
+def _details(value: Mapping[str, Any], holders: tuple[str, ...], names: Mapping[str, str]) -> dict[str, Any]:
+    """The numbers among the details, under the API's names; unknown ones under their own."""
+    found: dict[str, Any] = {}
+    for holder in holders:
+        details = value.get(holder)
+        for key, item in details.items() if isinstance(details, Mapping) else ():
+            if (kept := _detail(item)) is not None:
+                _put(found, names.get(key, key), kept)
+    for key, name in names.items():
+        if (count := _count(value.get(key))) is not None:
+            _put(found, name, count)
+    return found
 
 
-def _sum(first: Any, second: Any) -> Any:
-    return (first or 0) + (second or 0)
+def _detail(item: object) -> Any:
+    """A whole number as such; a group of them (the cached tokens by kind) as a group; else None."""
+    if isinstance(item, Mapping):
+        group = {key: kept for key, part in item.items() if (kept := _detail(part)) is not None}
+        return group or None
+    count = _count(item)
+    return number(item) if count is None else count
 
 
-def _sum_maps(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:
-    keys = {**first, **second}
-    return {key: _sum(_count(first.get(key)), _count(second.get(key))) for key in keys}
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    """Two names for one thing say the same, or one of them says nothing."""
+    found[name] = found.get(name) or value

@@ -1,4 +1,7 @@
-"""The two ends of a body, decoded: usage stands at the end, and the end can't be read without what comes before."""
+"""The two ends of a body, decoded.
+
+Usage stands at the end, and the end of a coded body can't be read without what comes before.
+"""
 
 from __future__ import annotations
 

@@ -151,7 +151,9 @@ def test_a_bomb_within_a_bomb() -> None:
     assert len(found) <= 4 * PIECE
 
 
-@pytest.mark.parametrize("inner", [gzip.compress(b""), zstd(b""), b"\0" * 20], ids=["members", "frames", "zeros"])
+@pytest.mark.parametrize(
+    "inner", [gzip.compress(b""), zstd(b""), b"\0" * 20], ids=["members", "frames", "zeros"]
+)
 def test_a_bomb_that_decodes_to_nothing(inner: bytes) -> None:
     """What an outer layer gives is work too, and so is a piece without a byte."""
     outer = "zstd, gzip" if inner[:1] == b"\x28" else "gzip, gzip"

@@ -1,0 +1,44 @@
+"""Images and audio within JSON: megabytes of base64, of which a record keeps the size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NAMES = frozenset({"b64_json", "partial_image_b64", "image_b64"})
+"""Keys whose value is base64 wherever they stand."""
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+LONG = 1024
+"""Characters; a shorter data URL is kept."""
+
+
+def without_binary(value: Any) -> Any:
+    """`value`, with ``{"bytes": N}`` in the place of each base64 text, and of the data in long data URLs."""
+    if isinstance(value, Mapping):
+        return {key: _member(value, key, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_binary(item) for item in value]
+    if isinstance(value, str) and len(value) > LONG and (match := DATA_URL.match(value)):
+        return f"{match[0]}[{size(value[match.end() :])} bytes]"
+    return value
+
+
+def _member(holder: Mapping[str, Any], key: str, item: Any) -> Any:
+    if isinstance(item, str) and item:
+        kind = holder.get("type")
+        if (
+            key in NAMES
+            or (key == "result" and kind == "image_generation_call")
+            or (key == "data" and kind == "output_audio")
+            or (key == "audio" and len(item) > LONG)
+        ):
+            return {"bytes": size(item)}
+    if key == "audio" and isinstance(item, Mapping) and isinstance(item.get("data"), str):
+        return {**item, "data": {"bytes": size(item["data"])}}
+    return without_binary(item)
+
+
+def size(base64: str) -> int:
+    """Bytes that base64 stands for, also where several texts of it, each with its padding, were joined."""
+    return sum(len(part) * 3 // 4 for part in base64.split("="))
