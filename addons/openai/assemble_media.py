@@ -39,7 +39,7 @@ def transcription(events: Iterable[Json]) -> Json | None:
 
 
 def speech(events: Iterable[Json]) -> Json | None:
-    """``speech.audio.*`` -> `audio`, in base64, and `usage`. Without streaming: bare audio."""
+    """``speech.audio.*`` -> `audio`, its `data` in base64, and `usage`. Without streaming: bare audio."""
     whole: Json = {}
     audio: list[str] = []
     seen = False
@@ -50,7 +50,7 @@ def speech(events: Iterable[Json]) -> Json | None:
         elif kind == "speech.audio.done":
             whole = {key: value for key, value in event.items() if key != "type"}
         seen = seen or kind.startswith("speech.audio.")
-    return {"audio": "".join(audio), **whole} if seen else None
+    return {"audio": {"data": "".join(audio)}, **whole} if seen else None
 
 
 def images(events: Iterable[Json]) -> Json | None:

@@ -23,19 +23,19 @@ LISTS = {"thread.run.step": "steps", "thread.message": "messages"}
 def run(events: Iterable[Json]) -> Json | None:
     """The run of a stream's events; None where no event tells of one."""
     found: dict[str, Json] = {}
-    lists: dict[str, dict[Any, Json]] = {"steps": {}, "messages": {}}
+    lists: dict[str, dict[str, Json]] = {"steps": {}, "messages": {}}
     for event in events:
         kind = text(event.get("object")) or text(event.get("type"))
         whole = kind.removesuffix(".delta")
         if whole in SINGLE:
             found[SINGLE[whole]] = event
         elif whole in LISTS:
-            members = lists[LISTS[whole]]
+            members, key = lists[LISTS[whole]], str(event.get("id"))
             if kind == whole:
-                members[event.get("id")] = copy.deepcopy(event)
+                members[key] = copy.deepcopy(event)
             elif isinstance(event.get("delta"), dict):
                 begun = {"id": event.get("id"), "object": whole}
-                _merge(members.setdefault(event.get("id"), begun), event["delta"])
+                _merge(members.setdefault(key, begun), event["delta"])
     if not found and not any(lists.values()):
         return None
     result = dict(found.get("run") or {"object": "thread.run", "status": "in_progress"})

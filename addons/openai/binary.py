@@ -31,7 +31,6 @@ def _member(holder: Mapping[str, Any], key: str, item: Any) -> Any:
             key in NAMES
             or (key == "result" and kind == "image_generation_call")
             or (key == "data" and kind == "output_audio")
-            or (key == "audio" and len(item) > LONG)
         ):
             return {"bytes": size(item)}
     if key == "audio" and isinstance(item, Mapping) and isinstance(item.get("data"), str):

@@ -27,9 +27,8 @@ class Opened:
     value: Any = None
     """Parsed JSON, or the fields of a form."""
     events: list[Json] | None = None
-    """The JSON objects of an event stream, in order; an event's name is added as `type` where it has none."""
-    done: bool = False
-    """Whether the event stream said that it is at its end."""
+    """The JSON objects of an event stream, in order; the name of an event that does not say what it is
+    becomes its `type`."""
     unparsed: int = 0
     """Events whose data is no JSON object."""
     text: str | None = None
@@ -97,7 +96,6 @@ def _parse_json(opened: Opened, data: bytes) -> None:
 def _parse_events(opened: Opened, data: bytes) -> None:
     for event in sse.parse(data):
         if event.data.strip() == DONE:
-            opened.done = True
             continue
         try:
             value = json.loads(event.data)
@@ -113,7 +111,7 @@ def _named(name: str, value: Json) -> Json:
     """An event with its name. Thread streams name an error only so: its data is the bare error object."""
     if name == "error" and value.get("type") != "error" and "error" not in value:
         return {"type": "error", "error": value}
-    if name != "message" and "type" not in value:
+    if name != "message" and "type" not in value and "object" not in value:
         return {"type": name, **value}
     return value
 

@@ -25,10 +25,12 @@ def of_body(value: Any, status: int) -> ApiError | None:
 
 
 def of_event(event: Mapping[str, Any]) -> ApiError | None:
-    """The error in an event: nested, flat, or that of a failed response."""
+    """The error in an event: nested, flat, or that of a failed response or run."""
     response = event.get("response")
     if isinstance(response, Mapping) and isinstance(response.get("error"), Mapping):
         return _read(response["error"])
+    if event.get("object") == "thread.run" and isinstance(event.get("last_error"), Mapping):
+        return _read(event["last_error"])
     error = event.get("error")
     if isinstance(error, Mapping):
         return _read(error)

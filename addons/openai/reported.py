@@ -77,6 +77,10 @@ def _reported(summary: Summary, answer: Opened, response: Response) -> Usage | N
     if found is None and output.get("object") == "thread.run":
         steps = usages.read(assemble_threads.usage_of_steps(dict(output)))
         return steps.lacking("steps that had not ended") if steps else None
+    if found is not None and objects(output.get("data")) and "partial_image_index" in output["data"][-1]:
+        return found.lacking("images that had not come")
+    if found is not None and answer.skipped and answer.events is not None and summary.endpoint == "images":
+        return found.lacking("images in the part that was not kept")
     if found is not None and not response.complete and answer.events is not None and _goes_on(output):
         # Servers that report with every chunk report what there was until then.
         return found.lacking("what came after the last report")
@@ -135,7 +139,7 @@ def _why_missing(summary: Summary, answer: Opened, response: Response) -> Missin
         return found
     if _is_unparsed(answer, response):
         return _missing("unparsable")
-    if isinstance(summary.output, Mapping) and summary.output.get("status") in UNFINISHED:
+    if isinstance(summary.output, Mapping) and name(summary.output.get("status")) in UNFINISHED:
         return _missing("later", "the answer is not finished; its usage comes with a later call")
     if answer.events is not None and summary.endpoint in ("chat", "completions"):
         return _missing("not_asked")

@@ -40,7 +40,7 @@ def whole(endpoint: str, events: Sequence[Json]) -> Any:
 
 
 def _tells_more(event: Json) -> bool:
-    return "choices" in event or "response" in event
+    return any(key in event for key in ("choices", "response", "object"))
 
 
 def _kind(event: Json) -> Assemble | None:

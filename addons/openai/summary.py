@@ -99,7 +99,9 @@ def _read_answer(summary: Summary, output: Any, response: Response) -> None:
         summary.previous_response_id = summary.previous_response_id or _text(
             output.get("previous_response_id")
         )
-        summary.conversation_id = summary.conversation_id or _id(output.get("conversation"))
+        summary.conversation_id = (
+            summary.conversation_id or _id(output.get("conversation")) or _text(output.get("thread_id"))
+        )
     summary.model = summary.model or summary.model_requested
 
 
@@ -111,13 +113,13 @@ def _model_of_events(output: Mapping[str, Any]) -> str | None:
 
 
 def _finish_reasons(output: Mapping[str, Any]) -> list[str]:
-    """`finish_reason` of every choice; of a response its status, or why it is incomplete."""
+    """`finish_reason` of every choice; of a response or run its status, or why it is incomplete."""
     choices = output.get("choices")
     if isinstance(choices, list):
         reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, Mapping)]
         return [reason for reason in reasons if isinstance(reason, str)]
     status = output.get("status")
-    if output.get("object") == "response" and isinstance(status, str):
+    if output.get("object") in ("response", "thread.run") and isinstance(status, str):
         details = output.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, Mapping) else None
         return [reason if isinstance(reason, str) else status]

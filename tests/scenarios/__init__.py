@@ -8,7 +8,7 @@
 
     {"model": ...}
     =====
-    200                      "200 broken": the connection broke off
+    200                      "200 broken": the connection broke off; "200 CRLF": the body's lines end so
     content-type: text/event-stream
 
     data: ...
@@ -55,11 +55,13 @@ def _load(path: Path) -> Scenario:
     line, request_headers, request_body = _message(asked)
     status, response_headers, response_body = _message(answered)
     method, url = line.split(" ")
-    number, _, how = status.partition(" ")
+    number, *how = status.split(" ")
+    if "CRLF" in how:
+        response_body = response_body.replace(b"\n", b"\r\n")
     return Scenario(
         path.stem,
         Request(method, url, request_headers, request_body),
-        Response(int(number), response_headers, response_body, complete=how != "broken"),
+        Response(int(number), response_headers, response_body, complete="broken" not in how),
         json.loads(expected),
     )
 

@@ -67,7 +67,7 @@ def test_line_ends(line_end: str) -> None:
     for scenario in SCENARIOS.values():
         if not scenario.is_stream or not scenario.response.complete:
             continue
-        body = scenario.response.body.replace(b"\n", line_end.encode())
+        body = scenario.response.body.replace(b"\r\n", b"\n").replace(b"\n", line_end.encode())
         check(
             scenario,
             summarize(scenario.request, dataclasses.replace(scenario.response, body=b"\xef\xbb\xbf" + body)),
@@ -102,8 +102,10 @@ def test_a_body_that_is_cut_anywhere_is_understood_as_far_as_it_goes(
 
 def test_usage_at_the_end_of_a_stream_whose_middle_was_not_kept() -> None:
     for scenario in SCENARIOS.values():
-        if not scenario.is_stream or not scenario.expected.get("usage"):
+        if not (scenario.is_stream and scenario.response.complete and scenario.expected.get("usage")):
             continue
+        if scenario.request.url == "/v1/images/generations":
+            continue  # billed one by one: what is lost is lost, and said to be missing
         body = scenario.response.body
         for kept in (120, 400):
             middle = len(body) - 700 - kept
