@@ -61,7 +61,7 @@ def test_recorded_calls_to_openai_are_priced_or_say_why() -> None:
     priced = unpriced = 0
     for one in corpus.load():
         summary = corpus.summary(one)
-        if summary.usage is None or one["host"] != "api.openai.com":
+        if summary.usage is None or summary.usage.source != "api" or one["host"] != "api.openai.com":
             continue
         cost = cost_of(
             EVENT
