@@ -1,0 +1,138 @@
+"""Takes out of an event stream what asking for usage has put into it.
+
+A server that was asked (see :mod:`addons.openai.include_usage`) writes ``"usage":null`` into every chunk and
+one more chunk, without choices, that holds the usage (API reference, "The chat completion chunk object"). Both
+are cut out as bytes; everything else passes as it came, at once. Only the event that a read has left incomplete
+is held back, which no client can have used yet (HTML standard, section 9.2.6: an event is dispatched at its end).
+"""
+
+from __future__ import annotations
+
+import re
+
+from addons.openai.members import Member, last, members
+
+LONGEST_EVENT = 2**20
+"""Bytes of an incomplete event that are held; a longer event is passed on as it comes."""
+
+END_OF_LINE = re.compile(rb"\r\n|\n|\r")
+# The value of a `data` field, on whichever line; `^` knows LF only.
+DATA = re.compile(rb"(?:\A\xef\xbb\xbf|^|(?<=\r))data(?:: ?([^\r\n]*))?(?=[\r\n]|\Z)", re.MULTILINE)
+
+CONTENT = ("error", "moderation", "prompt_filter_results", "prompt_annotations", "content_filter_results")
+"""What a server may tell in a chunk without choices: such a chunk loses its usage only."""
+
+
+class UsageCutter:
+    """Bytes of an event stream in, in pieces of any size; the bytes that the client gets out."""
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+        """The event that is not complete yet."""
+        self._in_line = False
+        """Whether the line that is not complete yet has any bytes."""
+        self._after_cr = False
+        """The last byte was a CR, which an LF may still follow as part of the same line end."""
+        self._cut_last = False
+        """Whether the last complete event was cut out whole."""
+        self._passing = False
+        """The rest of this event is not held: it is too long."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client gets of `data` and of what was held before."""
+        out = bytearray()
+        at = 0
+        if self._after_cr and data[:1] == b"\n":
+            at = 1
+            if self.held:
+                self.held += b"\n"
+            elif not self._cut_last:
+                out += b"\n"
+        self._after_cr = self._after_cr and not data
+        for end in END_OF_LINE.finditer(data, at):
+            blank = not self._in_line and end.start() == at
+            self._line(data[at : end.end()], blank, out)
+            self._in_line = False
+            at = end.end()
+        rest = data[at:]
+        if rest:
+            self._in_line = True
+            (out if self._passing else self.held).extend(rest)
+        elif data:
+            self._after_cr = data.endswith(b"\r")
+        if len(self.held) > LONGEST_EVENT:
+            self._passing = True
+            out += self._release()
+        return bytes(out)
+
+    def finish(self) -> bytes:
+        """What is left at the end of the stream."""
+        self._passing = self._passing or bool(self.held)
+        return without_usage(self._release())
+
+    def _line(self, line: bytes, blank: bool, out: bytearray) -> None:
+        """Take the (rest of the) next line, with its end."""
+        if self._passing:
+            out += line
+            self._passing, self._cut_last = not blank, False
+            return
+        self.held += line
+        if blank:
+            event = self._release()
+            passed = without_usage(event)
+            self._cut_last = not passed
+            out += passed
+        elif self.held.startswith(b":"):
+            # A comment before the event, which keeps the connection alive: it is of use at once.
+            self._cut_last = False
+            out += self._release()
+
+    def _release(self) -> bytes:
+        event = bytes(self.held)
+        self.held.clear()
+        return event
+
+
+def without_usage(event: bytes) -> bytes:
+    """One event, with all its lines, as it would be had nobody asked for usage; empty if it would not be.
+
+    >>> without_usage(b'data: {"choices":[{"index":0}],"usage":null}\\n\\n')
+    b'data: {"choices":[{"index":0}]}\\n\\n'
+    >>> without_usage(b'data: {"choices":[],"usage":{"total_tokens":3}}\\n\\n')
+    b''
+    """
+    if b'"usage"' not in event:
+        return event
+    lines = list(DATA.finditer(event))
+    try:
+        text = b"\n".join(line[1] or b"" for line in lines).decode("utf-8")
+        found = members(text)
+    except (ValueError, RecursionError):
+        return event
+    choices, usage = last(found, "choices"), last(found, "usage")
+    if choices is None or not isinstance(choices.value, list) or usage is None:
+        return event
+    if isinstance(usage.value, dict):
+        if choices.value:
+            return event  # not what OpenAI does: the server may have put it there unasked
+        if not any(member.value for member in found if member.key in CONTENT):
+            return b""
+    elif usage.value is not None:
+        return event
+    if len(lines) != 1:
+        return event  # places in `text` are not places in the event; no known server does this
+    start, end = _span(found, usage)
+    base = lines[0].start(1)
+    return event[: base + _bytes(text, start)] + event[base + _bytes(text, end) :]
+
+
+def _span(found: list[Member], member: Member) -> tuple[int, int]:
+    """Where `member` stands, with the comma that is no longer due without it."""
+    index = found.index(member)
+    if index:
+        return found[index - 1].end, member.end
+    return member.start, found[1].start if len(found) > 1 else member.end
+
+
+def _bytes(text: str, at: int) -> int:
+    return at if text.isascii() else len(text[:at].encode())
