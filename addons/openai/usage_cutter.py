@@ -1,9 +1,10 @@
 """Takes out of an event stream what asking for usage has put into it.
 
-A server that was asked (see :mod:`addons.openai.include_usage`) writes ``"usage":null`` into every chunk and
-one more chunk, without choices, that holds the usage (API reference, "The chat completion chunk object"). Both
-are cut out as bytes; everything else passes as it came, at once. Only the event that a read has left incomplete
-is held back, which no client can have used yet (HTML standard, section 9.2.6: an event is dispatched at its end).
+A server that was asked (see :mod:`addons.openai.include_usage`) writes ``"usage":null`` into every chunk, and
+one more chunk, without choices, that holds the usage (API reference, "The chat completion chunk object").
+Both are cut out as bytes; everything else passes as it came, at once. Only the event that a read has left
+incomplete is held back, which no client can have used yet (HTML standard, section 9.2.6: an event is dispatched
+at its end).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 # The value of a `data` field, on whichever line; `^` knows LF only.
 DATA = re.compile(rb"(?:\A\xef\xbb\xbf|^|(?<=\r))data(?:: ?([^\r\n]*))?(?=[\r\n]|\Z)", re.MULTILINE)
 
+CHUNKS = ("chat.completion.chunk", "text_completion")
 CONTENT = ("error", "moderation", "prompt_filter_results", "prompt_annotations", "content_filter_results")
 """What a server may tell in a chunk without choices: such a chunk loses its usage only."""
 
@@ -109,13 +111,15 @@ def without_usage(event: bytes) -> bytes:
         found = members(text)
     except (ValueError, RecursionError):
         return event
-    choices, usage = last(found, "choices"), last(found, "usage")
-    if choices is None or not isinstance(choices.value, list) or usage is None:
+    value = {member.key: member.value for member in found}
+    usage, choices = last(found, "usage"), value.get("choices")
+    # The chunk that ends an audio answer has no choices at all.
+    if usage is None or not (isinstance(choices, list) or value.get("object") in CHUNKS):
         return event
     if isinstance(usage.value, dict):
-        if choices.value:
+        if choices != []:
             return event  # not what OpenAI does: the server may have put it there unasked
-        if not any(member.value for member in found if member.key in CONTENT):
+        if not any(value.get(key) for key in CONTENT):
             return b""
     elif usage.value is not None:
         return event

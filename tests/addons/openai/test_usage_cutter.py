@@ -125,6 +125,10 @@ def test_what_asking_does_not_cause_is_left_alone(event: bytes) -> None:
         (b'data: {"usage":null,"choices":[1]}\n\n', b'data: {"choices":[1]}\n\n'),
         (b'data: { "usage" : null , "choices":[1]}\n\n', b'data: { "choices":[1]}\n\n'),
         (b'data:{"choices":[1] , "usage":null }\n\n', b'data:{"choices":[1] }\n\n'),
+        (
+            b'data: {"object":"chat.completion.chunk","usage":null}\n\n',  # ends an audio answer
+            b'data: {"object":"chat.completion.chunk"}\n\n',
+        ),
         (b'\xef\xbb\xbfdata: {"choices":[1],"usage":null}\n\n', b'\xef\xbb\xbfdata: {"choices":[1]}\n\n'),
         (
             b'id: 7\ndata: {"choices":[1],"usage":null}\nretry: 3\n\n',
