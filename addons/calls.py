@@ -40,10 +40,19 @@ class Call:
     """What must never be written: the client's credential and the project's key."""
     refused: str | None = None
     """Code of the refusal."""
+    request_body: bytes | None = None
+    """As the client sent it, where it went on with the question for usage added."""
+    usage_declined: bool = False
+    """The request says ``include_usage: false``."""
     request_capture: Capture | None = None
     response_capture: Capture | None = None
     headers_at: float | None = None
     """When the answer's headers came, in monotonic seconds."""
+
+    @property
+    def usage_added(self) -> bool:
+        """Whether upstream was asked for usage on behalf of the client (:mod:`addons.include_usage`)."""
+        return self.request_body is not None
 
 
 open_calls: dict[str, Call] = {}

@@ -116,6 +116,7 @@ def minimal_event(exchange: Exchange) -> Event:
         "host": exchange.host,
         "path": exchange.url.partition("?")[0],
         "endpoint": exchange.endpoint,
+        "include_usage": "added" if exchange.usage_added else None,
         **UNREAD,
         "client": client_info(exchange.client_address, exchange.request_headers),
         **_attribution(exchange),

@@ -35,6 +35,8 @@ class Exchange:
     first_byte_at: float | None = None
     error_code: str | None = None
     error_message: str | None = None
+    usage_added: bool = False
+    """Whether the proxy asked for the usage; `request_body` is the client's, without the question."""
     client_address: str | None = None
     grant: Grant | None = None
     secrets: list[Secret] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from mitmproxy.proxy import mode_specs
 from addons.cost import BUNDLED, BadPrices, Prices, read_prices
 from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
+from addons.usage_policy import Policy
 
 PREFIX = "llm_"
 OTHER_HOSTS = ("pass", "refuse")
 CAPTURE = ("all", "request", "response", "none")
+HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
 
 UNSAFE = (
@@ -43,6 +46,7 @@ class Settings:
     other_hosts: str
     endpoints: frozenset[str]
     """Endpoint names and risk classes that are allowed."""
+    include_usage: Policy
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
@@ -83,6 +87,13 @@ def declare(loader: Loader) -> None:
         Sequence[str],
         ["inference", "storage", "listing"],
         "Endpoints that tokens may call, by name or risk class. May be repeated.",
+    )
+    add(
+        "llm_include_usage",
+        Sequence[str],
+        ["auto"],
+        "Streams that are asked for their usage where the client does not: auto (hosts known to support it), "
+        "off, or names of further hosts. May be repeated.",
     )
     add("llm_capture", str, "all", "Which bodies are kept in events.", choices=CAPTURE)
     add(
@@ -131,6 +142,7 @@ def parse(options: Options) -> Settings:
         destinations=Destinations(_hosts(options), upstream),
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
         endpoints=_endpoints(options),
+        include_usage=_include_usage(options),
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
         prices=_prices(options),
@@ -194,6 +206,20 @@ def _endpoints(options: Options) -> frozenset[str]:
             f"use a risk class ({', '.join(sorted(RISK_CLASSES))}) or an endpoint name."
         )
     return endpoints
+
+
+def _include_usage(options: Options) -> Policy:
+    words = [word.lower() for word in _split(options.llm_include_usage)]
+    for word in words:
+        if word not in ("auto", "off") and not HOST.fullmatch(word):
+            raise exceptions.OptionsError(
+                f"llmproxy: option llm_include_usage holds {word!r}; use auto, off or host names."
+            )
+    if not words or ("off" in words and len(words) > 1):
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_include_usage={','.join(words)!r}: use off alone, or auto and host names."
+        )
+    return Policy("auto" in words, [word for word in words if word not in ("auto", "off")])
 
 
 def _limit(options: Options) -> int:

@@ -7,7 +7,7 @@ import time
 
 from mitmproxy import ctx, http
 
-from addons import mitm
+from addons import include_usage, mitm
 from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
@@ -15,6 +15,9 @@ from addons.fail_closed import observe_only
 from addons.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+
+SLACK = 0.25
+"""Seconds: mitmproxy's watch on silent connections starts before the bytes have come to our tap."""
 
 
 class Recorder:
@@ -35,7 +38,7 @@ class Recorder:
             return
         coding = ",".join(flow.response.headers.get_all("content-encoding"))
         call.response_capture = Capture(coding, self.runtime.settings.capture_limit)
-        flow.response.stream = call.response_capture.tap
+        flow.response.stream = include_usage.tap(call, flow.response, call.response_capture)
 
     @observe_only
     def response(self, flow: http.HTTPFlow) -> None:
@@ -76,7 +79,7 @@ def _abort(call: Call) -> str:
     flow = call.flow
     message = flow.error.msg if flow.error else ""
     idle_since = call.response_capture.last_byte_at if call.response_capture else None
-    if time.monotonic() - (idle_since or call.started) >= mitm.inactivity_timeout():
+    if time.monotonic() - (idle_since or call.started) >= mitm.inactivity_timeout() - SLACK:
         return "timeout"
     # mitmproxy words both sides' disconnects alike; only the connection's state tells them apart.
     if not flow.client_conn.connected or "by client" in message:
@@ -89,7 +92,7 @@ def _exchange(call: Call, outcome: str) -> Exchange:
     if call.request_capture:
         request_body = call.request_capture.body()
     else:
-        content = flow.request.raw_content or b""
+        content = call.request_body or flow.request.raw_content or b""
         request_body = Body(content, size=len(content))
     exchange = Exchange(
         id=call.id,
@@ -105,6 +108,7 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         request_body=request_body,
         error_code=call.refused,
         error_message=flow.error.msg if flow.error else None,
+        usage_added=call.usage_added,
         client_address=call.client_address,
         grant=call.grant,
         secrets=call.secrets,

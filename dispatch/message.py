@@ -30,6 +30,7 @@ FIELDS = (
     "path",
     "endpoint",
     "stream",
+    "include_usage",
     "api_version",
     "project_id",
     "project_name",

@@ -1,8 +1,8 @@
 """``stream_options.include_usage`` of a request, read, and added by inserting bytes.
 
 A streamed answer of ``/chat/completions`` or ``/completions`` tells its usage only where the request asks for
-it (API reference, "Create chat completion", ``stream_options``). The body is never written anew: all its bytes
-stay, in their order.
+it (API reference, "Create chat completion", ``stream_options``). The body is never written anew: all its
+bytes stay, in their order.
 """
 
 from __future__ import annotations

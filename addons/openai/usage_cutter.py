@@ -3,8 +3,8 @@
 A server that was asked (see :mod:`addons.openai.include_usage`) writes ``"usage":null`` into every chunk, and
 one more chunk, without choices, that holds the usage (API reference, "The chat completion chunk object").
 Both are cut out as bytes; everything else passes as it came, at once. Only the event that a read has left
-incomplete is held back, which no client can have used yet (HTML standard, section 9.2.6: an event is dispatched
-at its end).
+incomplete is held back, which no client can have used yet (HTML standard, section 9.2.6: an event is
+dispatched at its end).
 """
 
 from __future__ import annotations
