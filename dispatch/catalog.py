@@ -10,7 +10,8 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from dispatch.options import Kind, Option, boolean, duration, path, size, whole
+from dispatch.errors import Misconfigured
+from dispatch.options import Kind, Option, boolean, choice, duration, path, size, whole
 
 GROUP = "llmproxy.sinks"
 RESERVED = ("include_content", "batch_size", "consumer")
@@ -21,7 +22,13 @@ def _lazily(module: str, name: str) -> Callable[..., Any]:
     """What makes a sink, imported when the first one is made."""
 
     def make(**values: Any) -> Any:
-        return getattr(importlib.import_module(f"dispatch.sinks.{module}"), name)(**values)
+        try:
+            found = importlib.import_module(f"dispatch.sinks.{module}")
+        except ModuleNotFoundError as error:
+            raise Misconfigured(
+                f"{module}: the package {error.name} is missing; install the extra: llmproxy[{module}]."
+            ) from error
+        return getattr(found, name)(**values)
 
     return make
 
@@ -59,8 +66,62 @@ FILE = Kind(
     ),
     _lazily("file", "FileSink"),
 )
+HELICONE = Kind(
+    "helicone",
+    (
+        Option("api_key", "Key that may write.", required=True, env=("LLM_PROXY_API_KEY",)),
+        Option(
+            "endpoint",
+            "URL of the custom log.",
+            default="https://api.worker.helicone.ai/custom/v1/log",
+            env=("DISPATCHER_ENDPOINT",),
+        ),
+        Option("connections", "Requests at a time; each holds one call.", whole(1, 64), default=8),
+    ),
+    _lazily("helicone", "HeliconeSink"),
+)
+LUNARY = Kind(
+    "lunary",
+    (
+        Option("api_key", "Public or private key of the project.", required=True, env=("LLM_PROXY_API_KEY",)),
+        Option(
+            "endpoint",
+            "URL of the ingest route.",
+            default="https://api.lunary.ai/v1/runs/ingest",
+            env=("DISPATCHER_ENDPOINT",),
+        ),
+    ),
+    _lazily("lunary", "LunarySink"),
+)
+OTLP = Kind(
+    "otlp",
+    (
+        Option(
+            "endpoint",
+            "Base URL of the collector; /v1/traces and so on are added.",
+            default="http://localhost:4318",
+            env=("OTEL_EXPORTER_OTLP_ENDPOINT",),
+        ),
+        Option(
+            "headers",
+            "Sent along: key=value,... percent-encoded.",
+            default="",
+            env=("OTEL_EXPORTER_OTLP_HEADERS",),
+        ),
+        Option("service_name", "Name in the resource.", default="llmproxy", env=("OTEL_SERVICE_NAME",)),
+        Option(
+            "compression",
+            "Of requests: gzip or none.",
+            choice("gzip", "none"),
+            default="gzip",
+            env=("OTEL_EXPORTER_OTLP_COMPRESSION",),
+        ),
+        Option("without_metrics", "Send spans only, to a backend for traces.", boolean, default=False),
+    ),
+    _lazily("otlp", "OtlpSink"),
+)
 STDOUT = Kind("stdout", (), _lazily("stdout", "StdoutSink"))
-BUILT_IN = {kind.name: kind for kind in (CLOUDWATCH, FILE, STDOUT)}
+BUILT_IN = {kind.name: kind for kind in (CLOUDWATCH, FILE, HELICONE, LUNARY, OTLP, STDOUT)}
 
 
 class BadSink(Exception):

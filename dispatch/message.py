@@ -79,7 +79,7 @@ def without_content(shown: Mapping[str, Any], reason: str) -> dict[str, Any]:
     return kept
 
 
-def encode(shown: Mapping[str, Any]) -> str:
+def encode(shown: Any) -> str:
     """Compact JSON. Half a surrogate pair, which UTF-8 does not know, is written as an escape."""
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)

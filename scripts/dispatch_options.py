@@ -54,7 +54,7 @@ class SinkOption(click.Option):
             type=None if option.kind is options.boolean else Typed(option),
             is_flag=option.kind is options.boolean,
             default=option.default,
-            show_default=option.default not in (None, False),
+            show_default=option.default not in (None, False, ""),
             envvar=[variable(sink, option.name), *option.env],
             show_envvar=True,
             help=option.help,

@@ -14,6 +14,9 @@ from addons import refusal
 from addons.event import build_event, minimal_event
 from addons.options import declare
 from dispatch import message
+from dispatch.catalog import BUILT_IN
+from dispatch.delivery import Totals
+from dispatch.metrics import DispatchCollector
 from scripts.cli import main
 from tests.addons.test_event import exchange
 
@@ -22,6 +25,7 @@ COMMANDS = {name: main.get_command(CONTEXT, name) for name in main.list_commands
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EVENT = (ROOT / "docs" / "event.md").read_text()
+DISPATCH = (ROOT / "docs" / "dispatch.md").read_text()
 
 
 def first_cells(text: str, heading: str) -> set[str]:
@@ -82,3 +86,38 @@ def test_environment_variables_of_the_dispatcher_are_in_its_help() -> None:
     for parameter in COMMANDS["dispatch"].params:
         if isinstance(parameter, click.Option) and parameter.envvar and "DISPATCHER" in str(parameter.envvar):
             assert parameter.show_envvar, parameter.name
+
+
+def test_every_option_of_every_sink_is_documented() -> None:
+    found = {(kind.name, option.name) for kind in BUILT_IN.values() for option in kind.options}
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", DISPATCH, re.MULTILINE)
+    assert set(rows) == found
+    for kind in BUILT_IN.values():
+        assert re.search(rf"^\| `{kind.name}` \| (every record|calls) \|", DISPATCH, re.MULTILINE), kind.name
+        for option in kind.options:
+            row = re.search(rf"^\| `{kind.name}` \| `{option.name}` \|(.*)", DISPATCH, re.MULTILINE)
+            assert row
+            assert all(f"`{name}`" in row[1] for name in (*option.env, option.flag) if name), option.name
+
+
+def test_every_setting_of_the_dispatcher_is_documented() -> None:
+    general = {
+        (param.opts[0], param.envvar[0] if isinstance(param.envvar, list) else param.envvar)
+        for param in COMMANDS["dispatch"].params
+        if isinstance(param, click.Option) and param.envvar and "DISPATCHER" in str(param.envvar)
+    }
+    assert set(re.findall(r"^\| `(--[a-z-]+)` \| `(DISPATCHER_\w+)` \|", DISPATCH, re.MULTILINE)) == general
+
+
+def test_every_metric_of_the_dispatcher_is_documented() -> None:
+    families = DispatchCollector({"file": Totals()}).collect()
+    names = {sample.name for family in families for sample in family.samples}
+    assert set(re.findall(r"^\| `(llmproxy_dispatch_\w+)` \|", DISPATCH, re.MULTILINE)) == names
+
+
+def test_every_figure_of_the_summary_is_documented() -> None:
+    paragraph = DISPATCH.split("`--json` prints")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", paragraph)) - {"stdout", "sinks"} == {
+        *Totals().as_dict(),
+        "failure",
+    }

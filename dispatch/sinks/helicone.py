@@ -1,0 +1,257 @@
+"""Helicone, by its custom log: one request for each call, several at a time.
+
+Source: Helicone's documentation of the custom log and of its headers, and the checks in its worker. Worth
+knowing: properties are read from `meta` by older servers and from HTTP headers by newer ones, so they are in
+both; without `timing` newer servers take the time of arrival; a 200 whose body is an error was not stored;
+a request id that is no UUID of version 1 to 5 is replaced, so it is derived from the `event_id`.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from dispatch.errors import DeliveryError, Misconfigured
+from dispatch.message import encode
+from dispatch.sinks import Parcel, Plan, Rejected
+from dispatch.sinks.calls import Call, call, mapping, whole
+from dispatch.sinks.http import Endpoint, Failed, Refused
+from dispatch.sinks.isolate import Item, Work
+from store.spool import Record
+
+URL = "https://api.worker.helicone.ai/custom/v1/log"
+PATHLESS = "custom-model-nopath"
+CANCELLED = -3
+"""Helicone's status of a stream that the client left."""
+MAX_BYTES = 10 * 2**20
+"""Of one request's body."""
+PARCEL = 100
+NAMESPACE = uuid.UUID("6f0a8f0e-3f0c-5e0b-9d52-7b8f6a3f5b10")
+"""Ours, for the ids that are derived from event ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One request."""
+
+    data: bytes
+    headers: Mapping[str, str]
+
+
+class HeliconeSink:
+    """Sends calls, never other records."""
+
+    name = "helicone"
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        endpoint: str = URL,
+        connections: int = 8,
+        include_content: bool = False,
+    ) -> None:
+        """Raises Misconfigured where `endpoint` is no URL."""
+        headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
+        self._endpoint = Endpoint("helicone", endpoint, headers, connections=connections)
+        self._pool = ThreadPoolExecutor(connections, "helicone")
+        self._include_content = include_content
+
+    def plan(self, records: Sequence[Record]) -> Plan:
+        plan = Plan()
+        items: list[Item] = []
+        for record in records:
+            found = call(record, include_content=self._include_content)
+            if found is None:
+                plan.skipped += 1
+                continue
+            body = Body(encode(payload(found)).encode(), headers(found))
+            if len(body.data) > MAX_BYTES:  # only content makes a body that long
+                slim = call(record, include_content=False)
+                assert slim is not None
+                body = Body(encode(payload(slim)).encode(), body.headers)
+            items.append(Item(record, body))
+        for start in range(0, len(items), PARCEL):
+            part = items[start : start + PARCEL]
+            plan.parcels.append(Parcel([item.record for item in part], Work(part)))
+        return plan
+
+    def send(self, parcel: Parcel) -> list[Rejected]:
+        """What was taken is not sent again when the rest is: an id twice would be a call twice."""
+        work: Work = parcel.content
+        attempt = _Attempt(self._endpoint)
+        outcomes = list(self._pool.map(attempt.send, work.items))
+        failed = [error for error in outcomes if isinstance(error, DeliveryError)]
+        broken = [item for item, found in zip(work.items, outcomes, strict=True) if isinstance(found, Failed)]
+        blamed = bool(broken) and work.to_blame(lambda: attempt.taken > 0 or self._alive())
+        left = []
+        for item, found in zip(work.items, outcomes, strict=True):
+            if isinstance(found, Refused) or (blamed and isinstance(found, Failed)):
+                work.rejected.append(Rejected(item.record, str(found)))
+            elif found is not None:
+                left.append(item)
+        work.items = left
+        if left:
+            raise next((error for error in failed if isinstance(error, Misconfigured)), None) or next(
+                error for error in failed if not isinstance(error, Refused)
+            )
+        return work.rejected
+
+    def check(self) -> str:
+        """An empty object is refused by every version, but only after the key was looked at."""
+        try:
+            self._endpoint.post(b"{}")
+        except Refused:
+            return f"{self._endpoint.url} knows the key"
+        except Failed:
+            return f"{self._endpoint.url} answers; whether it knows the key it does not say"
+        return f"{self._endpoint.url} takes requests"
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+        self._endpoint.close()
+
+    def _alive(self) -> bool:
+        try:
+            self._endpoint.post(b"{}")
+        except Refused:
+            return True
+        except DeliveryError:
+            return False
+        return True
+
+
+class _Attempt:
+    """One go at the items of a parcel; after a failure that concerns them all, the rest is not tried."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.taken = 0
+        self._endpoint = endpoint
+        self._stopped_by: DeliveryError | None = None
+
+    def send(self, item: Item) -> DeliveryError | None:
+        """None where it was taken."""
+        if self._stopped_by is not None:
+            return self._stopped_by
+        body: Body = item.content
+        try:
+            answer = self._endpoint.post(body.data, body.headers)
+            _raise_inner_error(answer.body)
+        except (Refused, Failed) as error:
+            return error
+        except DeliveryError as error:
+            self._stopped_by = error
+            return error
+        self.taken += 1
+        return None
+
+
+def _raise_inner_error(body: bytes) -> None:
+    """A 200 may hold an error: the log was not stored."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(found, Mapping) and found.get("error"):
+        raise Failed(f"helicone: answers 200 with an error: {str(found['error'])[:300]}")
+
+
+def payload(found: Call) -> dict[str, Any]:
+    """The body of the custom log."""
+    shown = found.shown
+    model = shown.get("model_requested") or shown.get("model")
+    request = found.request
+    if not isinstance(request, Mapping):
+        request = {"model": model} if model else {}
+    first = whole(shown.get("time_to_first_token_ms"))
+    return {
+        "providerRequest": {
+            "url": shown.get("path") or PATHLESS,
+            "json": request,
+            "meta": {**_reference_names(found), **headers(found, ascii_only=False)},
+        },
+        "providerResponse": {"status": _status(found), "headers": {}, "json": _response(found)},
+        "timing": {
+            "startTime": _time(found.start),
+            "endTime": _time(found.end),
+            **({} if first is None else {"timeToFirstToken": first}),
+        },
+    }
+
+
+def headers(found: Call, *, ascii_only: bool = True) -> dict[str, str]:
+    """Helicone's own: who, and what to filter by. HTTP takes ASCII only; the rest is in the body alone."""
+    shown = found.shown
+    properties = {
+        "Event-Id": found.id,
+        "Outcome": shown.get("outcome"),
+        "Endpoint": shown.get("endpoint"),
+        "Project": shown.get("project_name") or shown.get("project_id"),
+        "Project-Id": shown.get("project_id"),
+        "Token-Id": shown.get("token_id"),
+        "Cost-Usd": mapping(shown.get("cost")).get("usd"),
+        "Usage-Source": mapping(shown.get("usage")).get("source"),
+        **mapping(shown.get("token_metadata")),
+    }
+    made = {
+        f"Helicone-Property-{re.sub('[^A-Za-z0-9-]', '-', name)}": str(value)
+        for name, value in properties.items()
+        if value is not None
+    }
+    made["Helicone-Request-Id"] = str(uuid.uuid5(NAMESPACE, found.id))
+    if found.user_id is not None:
+        made["Helicone-User-Id"] = found.user_id
+    if not ascii_only:
+        return made
+    return {name: value for name, value in made.items() if re.fullmatch("[ -~]{1,1000}", value)}
+
+
+def _reference_names(found: Call) -> dict[str, str]:
+    """The flat strings that the reference system puts into `meta`."""
+    names = ("method", "path", "model", "request_id", "project_id", "token_id")
+    provider = "azure" if str(found.shown.get("host")).endswith(".azure.com") else "openai"
+    flat = {name: str(found.shown[name]) for name in names if found.shown.get(name) is not None}
+    return {**flat, "provider": provider, "Helicone-Provider": provider}
+
+
+def _status(found: Call) -> int:
+    if found.shown.get("outcome") == "client_aborted":
+        return CANCELLED
+    status = whole(found.shown.get("status"))
+    return 500 if status is None else status
+
+
+def _response(found: Call) -> dict[str, Any]:
+    """The answer where it may be shown; its usage, in the names of chat completions, in any case."""
+    body = found.response
+    shown: dict[str, Any] = dict(body) if isinstance(body, Mapping) else {}
+    if body is not None and not isinstance(body, Mapping):
+        shown["note"] = "response was not JSON; omitted"
+    for name, value in (("id", found.shown.get("response_id")), ("model", found.shown.get("model"))):
+        if value and name not in shown:
+            shown[name] = value
+    if isinstance(error := found.shown.get("error"), Mapping) and "error" not in shown:
+        shown["error"] = error
+    usage = {
+        "prompt_tokens": found.tokens("input_tokens"),
+        "completion_tokens": found.tokens("output_tokens"),
+        "total_tokens": found.tokens("total_tokens"),
+        "prompt_tokens_details": found.details("input") or None,
+        "completion_tokens_details": found.details("output") or None,
+    }
+    if known := {name: value for name, value in usage.items() if value is not None}:
+        shown["usage"] = known
+    return shown
+
+
+def _time(moment: datetime) -> dict[str, int]:
+    """Whole seconds since 1970, and the milliseconds beyond."""
+    seconds, milliseconds = divmod(round(moment.timestamp() * 1000), 1000)
+    return {"seconds": seconds, "milliseconds": milliseconds}

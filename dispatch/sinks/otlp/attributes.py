@@ -1,0 +1,73 @@
+"""Names of the GenAI semantic conventions, and attributes as OTLP has them.
+
+Source: open-telemetry/semantic-conventions-genai, status Development. The names are kept here as texts: those
+in Python's `opentelemetry-semantic-conventions` are marked deprecated since the conventions moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+
+from dispatch.sinks.calls import Call
+
+OPERATIONS = {
+    "chat": "chat",
+    "responses": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+}
+"""`gen_ai.operation.name` by endpoint; where the conventions have none, the endpoint itself."""
+
+
+def operation(call: Call) -> str:
+    endpoint = str(call.shown.get("endpoint") or "other")
+    return OPERATIONS.get(endpoint, endpoint)
+
+
+def error_type(call: Call) -> str | None:
+    """Few different values: the status as text, or how it ended."""
+    if not call.failed:
+        return None
+    status = call.shown.get("status")
+    if call.shown.get("outcome") in {"http_error", "refused"} and isinstance(status, int) and status >= 400:
+        return str(status)
+    return str(call.shown.get("outcome"))
+
+
+def common(call: Call) -> dict[str, Any]:
+    """What spans, metrics and events have alike. Nothing with many values: no user, token or id."""
+    host = call.shown.get("host")
+    return {
+        "gen_ai.operation.name": operation(call),
+        "gen_ai.provider.name": "azure.ai.openai" if str(host).endswith(".azure.com") else "openai",
+        "gen_ai.request.model": call.shown.get("model_requested") or call.shown.get("model"),
+        "gen_ai.response.model": call.shown.get("model"),
+        "server.address": host,
+        "error.type": error_type(call),
+    }
+
+
+def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
+    """Attributes, without those that are not known."""
+    return [KeyValue(key=name, value=_value(value)) for name, value in values.items() if value is not None]
+
+
+def _value(value: Any) -> AnyValue:
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        # Beyond 64 bits there is no integer.
+        return AnyValue(int_value=value) if -(2**63) <= value < 2**63 else AnyValue(double_value=float(value))
+    if isinstance(value, float):
+        return AnyValue(double_value=value)
+    if isinstance(value, list | tuple):
+        return AnyValue(array_value=ArrayValue(values=[_value(item) for item in value]))
+    return AnyValue(string_value=clean(str(value)))
+
+
+def clean(text: str) -> str:
+    """Without halves of surrogate pairs, which have no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
