@@ -44,6 +44,8 @@ class Call:
     """As the client sent it, where it went on with the question for usage added."""
     usage_declined: bool = False
     """The request says ``include_usage: false``."""
+    opened: bool = False
+    """Whether the journal says that the call goes upstream."""
     request_capture: Capture | None = None
     response_capture: Capture | None = None
     headers_at: float | None = None

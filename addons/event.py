@@ -6,41 +6,18 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from addons.cost import BUNDLED, Prices, cost_of
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
 from addons.openai import Request, Response, Summary, first_content, reported, summarize
 from addons.openai.tokens import count
+from store.event import Event, blank_event
+from store.models import Grant
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-TYPE = "llm_proxy_usage"
 USER_METADATA = ("user_id", "app_user_id")
-
-Event = dict[str, Any]
-
-UNREAD: Event = {
-    "time_to_first_token_ms": None,
-    "upstream_request_id": None,
-    "stream": None,
-    "api_version": None,
-    "user": None,
-    "model": None,
-    "model_requested": None,
-    "service_tier": None,
-    "finish_reasons": [],
-    "response_id": None,
-    "previous_response_id": None,
-    "conversation_id": None,
-    "hosted_tools": {},
-    "rate_limit": {},
-    "truncated": [],
-    "dropped": {},
-}
-"""What only the bodies and the answer's headers tell."""
 
 
 def event_of(exchange: Exchange, *, capture: str = "all", prices: Prices = BUNDLED) -> Event:
@@ -102,8 +79,7 @@ def minimal_event(exchange: Exchange) -> Event:
     if exchange.error_code or exchange.error_message:
         error = {"type": exchange.outcome, "code": exchange.error_code, "message": exchange.error_message}
     return {
-        "schema": SCHEMA,
-        "type": TYPE,
+        **blank_event(),
         "event_id": exchange.id,
         "timestamp": _rfc3339(exchange.started_at),
         "duration_ms": _ms(exchange.ended - exchange.started),
@@ -117,18 +93,15 @@ def minimal_event(exchange: Exchange) -> Event:
         "path": exchange.url.partition("?")[0],
         "endpoint": exchange.endpoint,
         "include_usage": "added" if exchange.usage_added else None,
-        **UNREAD,
         "client": client_info(exchange.client_address, exchange.request_headers),
-        **_attribution(exchange),
-        "usage": None,
+        **attribution(exchange.grant),
         "usage_missing": reported.CODES["unread"],
         "usage_missing_code": "unread",
-        "cost": None,
     }
 
 
-def _attribution(exchange: Exchange) -> Event:
-    grant = exchange.grant
+def attribution(grant: Grant | None) -> Event:
+    """Whose call it is; nulls for a call without a known token."""
     return {
         "project_id": grant.project.id if grant else None,
         "project_name": grant.project.name if grant else None,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import mitm, options, seal, wire
+from addons.openai.lower_bound import lower_bound
 from addons.worker import Worker
 from store.errors import StoreError
 from store.lookup import TokenLookup
 from store.quota import QuotaClerk
-from store.spool import SpoolWriter
+from store.spool import Journal, close_dead_writers, open_spool
 from store.tokens import TokenStore
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ class Services:
     lookup: TokenLookup
     quota: QuotaClerk
     worker: Worker
+    journal: Journal
 
 
 class Runtime:
@@ -112,7 +116,18 @@ class Runtime:
                 "llmproxy: made an empty token store at %s; create a project and a token in it.", store
             )
         try:
-            writer = SpoolWriter(spool)
+            writer, journal = open_spool(spool)
         except OSError as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
-        return Services(lookup, quota, Worker(writer, tokens))
+        threading.Thread(
+            target=_close_dead_writers, args=[spool], name="llmproxy-closing", daemon=True
+        ).start()
+        return Services(lookup, quota, Worker(writer, tokens), journal)
+
+
+def _close_dead_writers(spool: Path) -> None:
+    """Give the calls that an earlier run left open their events; takes as long as reading its segments."""
+    try:
+        close_dead_writers(spool, lower_bound)
+    except Exception:
+        logger.exception("llmproxy: calls that an earlier run left open have no event yet")

@@ -69,6 +69,7 @@ class Dispatcher:
         once where only a person can help. What was not taken stays in the spool. Raises OSError where the
         spool can't be read or the cursor can't be written.
         """
+        self._reclaim()
         while not self._stop.is_set():
             batch = self._reader.read(max_events=self._batch_size)
             self.totals.oldest = _oldest(batch)
@@ -112,7 +113,7 @@ class Dispatcher:
         try:
             self._reader.reclaim()
         except OSError as error:
-            logger.warning("segments that are done with could not be removed: %s", error)
+            logger.warning("the spool could not be tidied up: %s", error)
 
 
 def _oldest(batch: Batch) -> float | None:

@@ -69,8 +69,12 @@ class Supervisor:
         follow: bool,
         grace: float,
         on_tick: Callable[[], None] = lambda: None,
+        open_reader: Callable[[Path, str], SpoolReader] = SpoolReader,
     ) -> None:
-        """`grace`: seconds that a drain may take. `on_tick` is called a few times a second while it runs."""
+        """`grace`: seconds that a drain may take. `on_tick` is called a few times a second while it runs.
+
+        `open_reader` gets the spool and the consumer's name.
+        """
         self.totals = {job.name: Totals() for job in jobs}
         """By sink. Entries are added by a reload, and stay when their sink is gone."""
         self._spool = spool
@@ -78,6 +82,7 @@ class Supervisor:
         self._follow = follow
         self._grace = grace
         self._on_tick = on_tick
+        self._open_reader = open_reader
         self._drain = threading.Event()
         self._asked = 0
         """How often `drain` was called."""
@@ -170,7 +175,7 @@ class Supervisor:
 
     def _try_to_open(self, job: Job) -> SpoolReader | None:
         try:
-            return SpoolReader(self._spool, job.consumer)
+            return self._open_reader(self._spool, job.consumer)
         except SpoolBusy as error:
             logger.warning("%s: %s Waiting for it to end.", job.name, error)
             return None
@@ -221,7 +226,7 @@ class Supervisor:
     def _wait_to_open(self, worker: Worker) -> SpoolReader | None:
         while not worker.stop.wait(POLL_SECONDS) and not self._drain.is_set():
             try:
-                return SpoolReader(self._spool, worker.job.consumer)
+                return self._open_reader(self._spool, worker.job.consumer)
             except SpoolBusy:
                 continue
         return None

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dispatch.supervisor import Job, Supervisor
 from scripts.dispatch_options import DispatchCommand, jobs, read_file, services
 from scripts.options import Places, places
 from scripts.progress import ProgressLine
+from store.spool import SpoolReader
 from store.systemd import Heartbeat
 
 logger = logging.getLogger(__name__)
@@ -130,7 +132,14 @@ def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **sett
         alive.beat()
         line.update(supervisor.totals)
 
-    supervisor = Supervisor(places.spool, first, follow=follow, grace=settings["grace"], on_tick=tick)
+    supervisor = Supervisor(
+        places.spool,
+        first,
+        follow=follow,
+        grace=settings["grace"],
+        on_tick=tick,
+        open_reader=partial(SpoolReader, price=_lower_bound),
+    )
     with ExitStack() as stack:
         if settings["metrics_port"] is not None:
             stack.enter_context(served(supervisor.totals, settings["metrics_host"], settings["metrics_port"]))
@@ -148,6 +157,13 @@ def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.drain())
     signal.signal(signal.SIGHUP, lambda *_: supervisor.reload(again))
+
+
+def _lower_bound(event: dict[str, Any]) -> dict[str, Any]:
+    """The price of a call that a proxy's death cut off. The prices are loaded only when there is one."""
+    from addons.openai.lower_bound import lower_bound  # noqa: PLC0415
+
+    return lower_bound(event)
 
 
 def _again(ctx: click.Context, command: DispatchCommand) -> list[Job] | None:

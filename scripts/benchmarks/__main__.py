@@ -6,7 +6,9 @@ import click
 
 from scripts.lazy import LazyGroup
 
-BENCHMARKS: dict[str, str] = {}
+BENCHMARKS: dict[str, str] = {
+    "journal": "scripts.benchmarks.journal:journal",
+}
 """Name -> ``module:command``; a module is imported when its measurement is asked for."""
 
 

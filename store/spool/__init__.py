@@ -4,6 +4,7 @@
 
     spool/
       0197…c1.host.4711.000001.jsonl    a segment: writer, host, pid, counter; one record a line
+      journal/0197…c1.host.4711.000001.open   calls that are under way
       cursors/cloudwatch.json           how far a consumer has come in each segment
       cursors/cloudwatch.lock           held by the consumer that is at work
       dead/cloudwatch.jsonl             what a consumer could not use, with the reason
@@ -13,7 +14,9 @@ once and in the order of its writer; half a line is never handed out; one bad li
 it. One process writes a segment, so any number of proxies share a folder without waiting for each other.
 """
 
+from store.spool.closing import close_dead_writers
+from store.spool.journal import Journal
 from store.spool.reader import Batch, Record, SpoolReader
-from store.spool.writer import SpoolWriter
+from store.spool.writer import SpoolWriter, open_spool
 
-__all__ = ["Batch", "Record", "SpoolReader", "SpoolWriter"]
+__all__ = ["Batch", "Journal", "Record", "SpoolReader", "SpoolWriter", "close_dead_writers", "open_spool"]

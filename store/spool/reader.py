@@ -13,7 +13,9 @@ from typing import Any
 
 from store.errors import SpoolError
 from store.spool import cursor as cursors
+from store.spool.closing import Price, close_dead_writers
 from store.spool.cursor import Cursor
+from store.spool.journal import journals
 from store.spool.segment import encode, is_being_written, private_umask, segments, writer_of
 
 DEAD = "dead"
@@ -58,13 +60,15 @@ class SpoolReader:
     Raises SpoolError where the folder is missing or the consumer is at work elsewhere.
     """
 
-    def __init__(self, folder: Path, consumer: str) -> None:
+    def __init__(self, folder: Path, consumer: str, *, price: Price | None = None) -> None:
+        """`price`: see :func:`store.spool.closing.close_dead_writers`."""
         if not folder.is_dir():
             raise SpoolError(
                 f"there is no spool at {folder}; start the proxy first, or name the right folder."
             )
         self.folder = folder
         self.consumer = consumer
+        self._price = price
         self._cursor = Cursor(folder, consumer)
         self._last = ""
         """The writer that was read last; the next read begins behind it, so that none has to wait."""
@@ -107,10 +111,22 @@ class SpoolReader:
         self._cursor.move(batch.offsets)
 
     def reclaim(self) -> int:
-        """Remove the segments that every registered consumer is past. Returns how many."""
+        """Close writers that died, and remove the segments that every registered consumer is past.
+
+        Returns how many were removed. Raises OSError.
+
+        The last segment of a writer stays until the writer is closed: it may be all that tells which of
+        its calls have an event (see :mod:`store.spool.closing`).
+        """
+        close_dead_writers(self.folder, self._price)
         consumers = cursors.all_offsets(self.folder)
+        unclosed = {writer_of(path) for path in journals(self.folder)}
+        found = segments(self.folder)
+        last = {writer_of(path): path for path in found}
         removed = 0
-        for path in segments(self.folder):
+        for path in found:
+            if writer_of(path) in unclosed and path == last[writer_of(path)]:
+                continue
             try:
                 with path.open("rb") as file:
                     # Locked while it is looked at: a living writer does not let go of it.

@@ -18,10 +18,16 @@ UNFINISHED = ".new"
 """Suffix of a file that is not a segment yet, because its writer has not locked it."""
 
 
-def segment_name(writer: str, counter: int) -> str:
+def segment_name(writer: str, counter: int, suffix: str = SUFFIX) -> str:
     """Names sort by the start of their writer (a UUIDv7), then by age."""
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40] or "host"
-    return f"{writer}.{host}.{os.getpid()}.{counter:06d}{SUFFIX}"
+    return f"{writer}.{host}.{os.getpid()}.{counter:06d}{suffix}"
+
+
+def next_name(path: Path) -> Path:
+    """The segment of the same writer that comes after `path`."""
+    stem, counter = path.name.removesuffix(SUFFIX).rsplit(".", 1)
+    return path.with_name(f"{stem}.{int(counter) + 1:06d}{SUFFIX}")
 
 
 def segments(folder: Path) -> list[Path]:

@@ -13,14 +13,14 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from store.event import WRITER_TYPE
 from store.models import rfc3339
+from store.spool.journal import Journal
 from store.spool.segment import UNFINISHED, encode, private_umask, segment_name, sync_folder
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_SECONDS = 3600.0
 """Age after which a new segment is begun, so that disk space comes back on quiet days too."""
-
-WRITER_RECORD = "llm_proxy_writer"
 
 
 class SpoolWriter:
@@ -35,6 +35,7 @@ class SpoolWriter:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
+        with_journal: bool = False,
     ) -> None:
         self.writer = str(uuid7())
         """Identifies this run of this process in every record."""
@@ -47,6 +48,8 @@ class SpoolWriter:
         with private_umask():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._begin_segment()
+        self.journal = Journal(folder, self.writer) if with_journal else None
+        """Where calls are opened; their events close them."""
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Write `records`, numbered, and return the last number once they are on disk.
@@ -61,27 +64,22 @@ class SpoolWriter:
         ]
         self._write(b"".join(numbered))
         self._sequence += len(numbered)
+        if self.journal is not None:
+            self.journal.recorded([str(record.get("event_id")) for record in records], self._sequence)
         return self._sequence
 
     def close(self) -> None:
         """State the last number, so that a reader can tell that nothing is missing, and let go."""
-        if self._descriptor is None and not self._sequence:
-            return
+        counts = self.journal.counts if self.journal is not None else {}
         try:
-            if self._sequence:
-                now = rfc3339(datetime.now(UTC))
-                last = {
-                    "type": WRITER_RECORD,
-                    "event_id": str(uuid7()),
-                    "writer": self.writer,
-                    "last_seq": self._sequence,
-                    "timestamp": now,
-                }
-                self._write(encode(last))
-            else:
+            if self._sequence or any(counts.values()):
+                self._write(encode(closing_record(self.writer, self._sequence, **counts)))
+            elif self._descriptor is not None:
                 self._path.unlink(missing_ok=True)
         finally:
             self._end_segment()
+            if self.journal is not None:
+                self.journal.close()
 
     def _write(self, data: bytes) -> None:
         """One write, one fdatasync."""
@@ -116,6 +114,8 @@ class SpoolWriter:
             young = time.monotonic() - self._begun < self._segment_seconds
             if self._size == 0 or (self._size < self._segment_bytes and young):
                 return
+            if self.journal is not None:
+                self.journal.settle()
             self._end_segment()
         self._begin_segment()
 
@@ -140,3 +140,22 @@ class SpoolWriter:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
+
+
+def open_spool(folder: Path) -> tuple[SpoolWriter, Journal]:
+    """The proxy's side of the spool: where its calls end, and where they begin. Raises OSError."""
+    writer = SpoolWriter(folder, with_journal=True)
+    assert writer.journal is not None
+    return writer, writer.journal
+
+
+def closing_record(writer: str, last_seq: int, **counts: int) -> dict[str, Any]:
+    """What states that a writer has ended, how many records it wrote, and what became of its calls."""
+    return {
+        "type": WRITER_TYPE,
+        "event_id": str(uuid7()),
+        "writer": writer,
+        "last_seq": last_seq,
+        **counts,
+        "timestamp": rfc3339(datetime.now(UTC)),
+    }

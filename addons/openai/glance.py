@@ -1,0 +1,80 @@
+"""What a request asks for, told in microseconds: the event loop waits for the answer.
+
+An exact count of the input takes milliseconds; here it is estimated from the length of its texts, and rather
+too low than too high.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PARSED_BYTES = 32 * 1024
+"""Longer bodies are not parsed here; their model is looked for at both ends."""
+CHARACTERS_PER_TOKEN = 4
+"""A common rule of thumb for English; other scripts have fewer."""
+MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+ENDS = 2048
+INLINE_DATA = (b";base64,", b'_data"')
+
+TEXTS = frozenset({"messages", "content", "text", "input", "prompt", "instructions", "arguments", "output"})
+"""Keys below which a string is text for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """None where nothing could be told."""
+
+    model: str | None = None
+    stream: bool | None = None
+    user: tuple[str, str] | None = None
+    """The user whom the request names, and by which field."""
+    input_tokens: int | None = None
+    """Estimated."""
+
+
+def glance(body: bytes) -> Glance:
+    """Look at a JSON request body. Never raises."""
+    if len(body) > PARSED_BYTES:
+        return _at_the_ends(body)
+    try:
+        value = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return Glance()
+    if not isinstance(value, dict):
+        return Glance()
+    names = ("safety_identifier", "user")
+    user = next(((text, name) for name in names if isinstance(text := value.get(name), str) and text), None)
+    model = value.get("model")
+    return Glance(
+        model if isinstance(model, str) and model else None,
+        value.get("stream") is True,
+        user,
+        _characters(value) // CHARACTERS_PER_TOKEN,
+    )
+
+
+def _at_the_ends(body: bytes) -> Glance:
+    match = MODEL.search(body[:ENDS]) or MODEL.search(body[-ENDS:])
+    model = match[1].decode("utf-8", "replace") if match else None
+    # Images and files are billed by other rules than their length.
+    tokens = None if any(mark in body for mark in INLINE_DATA) else len(body) // CHARACTERS_PER_TOKEN
+    return Glance(model, None, None, tokens)
+
+
+def _characters(value: Mapping[str, Any]) -> int:
+    """The length of all text for the model in `value`."""
+    total = 0
+    todo = [item for key, item in value.items() if key in TEXTS]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            total += len(item)
+        elif isinstance(item, list):
+            todo += item
+        elif isinstance(item, dict):
+            todo += [inner for key, inner in item.items() if key in TEXTS]
+    return total

@@ -1,0 +1,60 @@
+"""The shape of an event (schema 1, see docs/event.md): every field, and what stands for the unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCHEMA = 1
+USAGE_TYPE = "llm_proxy_usage"
+"""Only records of this type are calls."""
+WRITER_TYPE = "llm_proxy_writer"
+OPEN_TYPE = "llm_proxy_open"
+"""A call that goes upstream; kept in the journal, never in a segment."""
+
+Event = dict[str, Any]
+
+
+def blank_event() -> Event:
+    """An event of which nothing is known yet. The order is that of the lines in the spool."""
+    return {
+        "schema": SCHEMA,
+        "type": USAGE_TYPE,
+        "event_id": None,
+        "timestamp": None,
+        "duration_ms": None,
+        "time_to_first_byte_ms": None,
+        "outcome": None,
+        "status": None,
+        "error": None,
+        "request_id": None,
+        "method": None,
+        "host": None,
+        "path": None,
+        "endpoint": None,
+        "include_usage": None,
+        "time_to_first_token_ms": None,
+        "upstream_request_id": None,
+        "stream": None,
+        "api_version": None,
+        "user": None,
+        "model": None,
+        "model_requested": None,
+        "service_tier": None,
+        "finish_reasons": [],
+        "response_id": None,
+        "previous_response_id": None,
+        "conversation_id": None,
+        "hosted_tools": {},
+        "rate_limit": {},
+        "truncated": [],
+        "dropped": {},
+        "client": {"ip": None, "user_agent": None, "sdk": None},
+        "project_id": None,
+        "project_name": None,
+        "token_id": None,
+        "token_metadata": {},
+        "usage": None,
+        "usage_missing": None,
+        "usage_missing_code": None,
+        "cost": None,
+    }
