@@ -11,7 +11,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import mitm, options, seal, wire
-from addons.openai.lower_bound import lower_bound
+from addons.cost import lower_bound
 from addons.worker import Worker
 from store.errors import StoreError
 from store.lookup import TokenLookup

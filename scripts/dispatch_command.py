@@ -159,9 +159,9 @@ def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | 
     signal.signal(signal.SIGHUP, lambda *_: supervisor.reload(again))
 
 
-def _lower_bound(event: dict[str, Any]) -> dict[str, Any]:
+def _lower_bound(event: dict[str, Any]) -> dict[str, Any] | None:
     """The price of a call that a proxy's death cut off. The prices are loaded only when there is one."""
-    from addons.openai.lower_bound import lower_bound  # noqa: PLC0415
+    from addons.cost import lower_bound  # noqa: PLC0415
 
     return lower_bound(event)
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai.glance import PARSED_BYTES, glance
-from addons.openai.lower_bound import lower_bound
 
 CHAT = {
     "model": "gpt-4o",
@@ -65,16 +64,3 @@ def test_a_long_body_is_not_parsed() -> None:
 ))  # fmt: skip
 def test_never_raises(data: bytes) -> None:
     glance(data)
-
-
-def test_a_lower_bound() -> None:
-    event = {
-        "model": "gpt-4o-mini",
-        "usage": {"input_tokens": 1_000_000, "output_tokens": None},
-        "timestamp": "2026-05-01T12:00:00.000Z",
-        "host": "api.openai.com",
-    }
-    cost = lower_bound(event)
-    assert cost["usd"] == "0.15"
-    assert "lower bound" in cost["missing"]
-    assert lower_bound({**event, "model": "unheard-of"})["usd"] is None
