@@ -7,6 +7,7 @@ either side, with the end of its WebSocket, or with the proxy.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,6 +15,9 @@ from mitmproxy import http
 from uuid_utils import uuid7
 
 from addons.capture import Capture
+from addons.openai.azure import Azure
+from addons.openai.endpoints import Endpoint
+from addons.openai.form import FormReader
 from store.models import Grant
 from store.secret import Secret
 
@@ -30,7 +34,8 @@ class Call:
     headers: list[tuple[str, str]]
     """Request headers, without credentials."""
     client_address: str | None
-    endpoint: str
+    kind: Endpoint
+    """Its row of the table of endpoints."""
     started_at: datetime
     started: float
     """Monotonic seconds."""
@@ -46,10 +51,20 @@ class Call:
     """The request says ``include_usage: false``."""
     opened: bool = False
     """Whether the journal says that the call goes upstream."""
-    request_capture: Capture | None = None
+    request_form: FormReader | None = None
+    """Reads the request's body where that is a form."""
+    azure: Azure | None = None
+    """Set where the call goes to Azure."""
+    models: Sequence[str] = ("*",)
+    """The models that are allowed, as globs."""
     response_capture: Capture | None = None
     headers_at: float | None = None
     """When the answer's headers came, in monotonic seconds."""
+
+    @property
+    def endpoint(self) -> str:
+        """Its name, as in events."""
+        return self.kind.name
 
     @property
     def usage_added(self) -> bool:
@@ -61,7 +76,7 @@ open_calls: dict[str, Call] = {}
 """By flow id. Module state, so that a reload of the script does not forget calls that are under way."""
 
 
-def open_call(flow: http.HTTPFlow, endpoint: str) -> Call:
+def open_call(flow: http.HTTPFlow, endpoint: Endpoint) -> Call:
     """Start a call. The flow's headers are read later, once they hold no credential."""
     peer = flow.client_conn.peername
     call = Call(
@@ -71,7 +86,7 @@ def open_call(flow: http.HTTPFlow, endpoint: str) -> Call:
         url=flow.request.path,
         headers=[],
         client_address=peer[0] if peer else None,
-        endpoint=endpoint,
+        kind=endpoint,
         started_at=datetime.now(UTC),
         started=time.monotonic(),
     )

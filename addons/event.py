@@ -11,6 +11,7 @@ from addons.cost import BUNDLED, Prices, cost_of
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
 from addons.openai import Request, Response, Summary, first_content, reported, summarize
+from addons.openai.model_of import is_allowed_answer
 from addons.openai.tokens import count
 from store.event import Event, blank_event
 from store.models import Grant
@@ -60,6 +61,7 @@ def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -
         user=_user(exchange, summary),
         model=summary.model,
         model_requested=summary.model_requested,
+        model_mismatch=_mismatch(exchange, summary),
         service_tier=summary.service_tier,
         finish_reasons=list(summary.finish_reasons),
         response_id=summary.response_id,
@@ -121,6 +123,8 @@ def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
         skipped=body.skipped,
         tail=body.tail,
         undecoded=body.undecoded,
+        form=exchange.request_form,
+        azure=exchange.azure,
     )
     if exchange.status is None or exchange.response_body is None:
         return request, None
@@ -147,6 +151,17 @@ def _first_token(exchange: Exchange, response: Response | None) -> int | None:
         return None
     index = first_content(response, body.chunks)
     return None if index is None else _since(exchange, body.times[index])
+
+
+def _mismatch(exchange: Exchange, summary: Summary) -> str | None:
+    """Why the model that answered is not one that was allowed; the request's own was checked by the gate."""
+    model = summary.model
+    if exchange.outcome == "refused" or model is None or is_allowed_answer(model, exchange.models):
+        return None
+    if exchange.azure and exchange.azure.model(summary.model_requested) is None:
+        return None  # the deployment was allowed by its own name
+    logger.warning("llmproxy: call %s was answered by %r, which is not allowed", exchange.id, model)
+    return f"{model!r} answered, which is not among the allowed models"
 
 
 def _user(exchange: Exchange, summary: Summary) -> Event | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from addons.capture import Body
+from addons.openai.azure import Azure
+from addons.openai.form import Form
 from store.models import Grant
 from store.secret import Secret
 
@@ -29,6 +32,8 @@ class Exchange:
     """ok (or, by its status, http_error), refused, client_aborted, upstream_aborted, timeout or shutdown."""
     request_headers: Headers
     request_body: Body
+    request_form: Form | None = None
+    """A form, read as it came; `request_body` then has a size only."""
     status: int | None = None
     response_headers: Headers = field(default_factory=list)
     response_body: Body | None = None
@@ -40,6 +45,10 @@ class Exchange:
     client_address: str | None = None
     grant: Grant | None = None
     secrets: list[Secret] = field(default_factory=list)
+    azure: Azure | None = None
+    """Set where the call went to Azure."""
+    models: Sequence[str] = ("*",)
+    """The models that were allowed, as globs."""
 
     def response_header(self, name: str) -> str | None:
         return next((value for key, value in self.response_headers if key.lower() == name), None)

@@ -1,7 +1,7 @@
 """The gate: no request reaches OpenAI without a valid token, and no token sees the real key.
 
-Everything is decided in ``requestheaders``, before upstream is dialled. The order of reasons is that of
-:func:`store.lookup.check`, then the quota, then the endpoint.
+Everything is decided before upstream is dialled: in ``requestheaders`` in the order of
+:func:`store.lookup.check`, then the quota, then the endpoint; in ``request``, with the body, the model.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from weakref import WeakSet
 from mitmproxy import connection, ctx, http, tcp, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addons import credential, marks, options, refusal, wire
-from addons.calls import Call, open_call
-from addons.capture import Capture
+from addons import credential, marks, model_gate, options, refusal, wire
+from addons.calls import Call, open_call, open_calls
 from addons.destination import is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
+from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
@@ -71,7 +71,7 @@ class Gate:
             return None
         upgrade = flow.request.headers.get("upgrade", "").lower() if "upgrade" in flow.request.headers else ""
         endpoint = resolve(flow.request.method, flow.request.path.partition("?")[0], upgrade=bool(upgrade))
-        call = open_call(flow, endpoint.name)
+        call = open_call(flow, endpoint)
         flow.metadata[marks.CALL] = call.id
         why_not = await self.judge(flow, call, endpoint)
         if why_not is not None:
@@ -130,11 +130,22 @@ class Gate:
         request.host_header = upstream.authority
         request.path = upstream.target(request.path)
         wire.inject(request, grant.project.api_key, upstream)
-        if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            # Uploads are passed on as they come; other bodies are read whole before upstream is dialled.
-            call.request_capture = Capture("", self.runtime.settings.capture_limit)
-            request.stream = call.request_capture.tap
+        call.azure = azure(upstream.host, request.path.partition("?")[0], self.runtime.settings.deployments)
+        call.models = self.runtime.settings.models
+        if why_not := model_gate.take_form(request, call):
+            return why_not
         flow.metadata[marks.CLEARED] = True
+        return None
+
+    @fail_closed
+    def request(self, flow: http.HTTPFlow) -> None:
+        """Once the body is there, and still before upstream is dialled: the model."""
+        call = open_calls.get(flow.id)
+        if call is None or call.refused or flow.response or flow.error:
+            return None
+        if why_not := model_gate.judge(flow.request, call):
+            call.refused = why_not.code
+            return refuse(flow, why_not)
         return None
 
     def refuses_other(self, host: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mitmproxy.proxy import mode_specs
 
 from addons.cost import BUNDLED, BadPrices, Prices, read_prices
 from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
+from addons.openai.azure import parse_deployments
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 from addons.usage_policy import Policy
 
@@ -47,6 +48,10 @@ class Settings:
     endpoints: frozenset[str]
     """Endpoint names and risk classes that are allowed."""
     include_usage: Policy
+    models: tuple[str, ...]
+    """Globs of the models that are allowed."""
+    deployments: Mapping[str, str]
+    """The model of each Azure deployment."""
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
@@ -94,6 +99,19 @@ def declare(loader: Loader) -> None:
         ["auto"],
         "Streams that are asked for their usage where the client does not: auto (hosts known to support it), "
         "off, or names of further hosts. May be repeated.",
+    )
+    add(
+        "llm_models",
+        Sequence[str],
+        ["*"],
+        "Models that may be used, as globs such as gpt-4o-mini*; others, and unknown ones, are refused. "
+        "May be repeated.",
+    )
+    add(
+        "llm_deployments",
+        Sequence[str],
+        [],
+        "The model of an Azure deployment, as NAME=MODEL, for prices and llm_models. May be repeated.",
     )
     add("llm_capture", str, "all", "Which bodies are kept in events.", choices=CAPTURE)
     add(
@@ -143,6 +161,8 @@ def parse(options: Options) -> Settings:
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
         endpoints=_endpoints(options),
         include_usage=_include_usage(options),
+        models=_models(options),
+        deployments=_deployments(options),
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
         prices=_prices(options),
@@ -220,6 +240,20 @@ def _include_usage(options: Options) -> Policy:
             f"llmproxy: option llm_include_usage={','.join(words)!r}: use off alone, or auto and host names."
         )
     return Policy("auto" in words, [word for word in words if word not in ("auto", "off")])
+
+
+def _models(options: Options) -> tuple[str, ...]:
+    models = tuple(_split(options.llm_models))
+    if not models:
+        raise exceptions.OptionsError("llmproxy: option llm_models is empty; write * to allow all models.")
+    return ("*",) if "*" in models else models
+
+
+def _deployments(options: Options) -> dict[str, str]:
+    try:
+        return parse_deployments(_split(options.llm_deployments))
+    except ValueError as error:
+        raise exceptions.OptionsError(f"llmproxy: option llm_deployments holds {error}") from error
 
 
 def _limit(options: Options) -> int:

@@ -89,8 +89,9 @@ def _abort(call: Call) -> str:
 
 def _exchange(call: Call, outcome: str) -> Exchange:
     flow, response = call.flow, call.flow.response
-    if call.request_capture:
-        request_body = call.request_capture.body()
+    form = call.request_form
+    if form is not None:
+        request_body = Body(b"", size=form.size)
     else:
         content = call.request_body or flow.request.raw_content or b""
         request_body = Body(content, size=len(content))
@@ -106,12 +107,15 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         outcome=outcome,
         request_headers=call.headers,
         request_body=request_body,
+        request_form=form.form() if form is not None else None,
         error_code=call.refused,
         error_message=flow.error.msg if flow.error else None,
         usage_added=call.usage_added,
         client_address=call.client_address,
         grant=call.grant,
         secrets=call.secrets,
+        azure=call.azure,
+        models=call.models,
     )
     if response is not None:
         exchange.status = response.status_code
@@ -127,11 +131,11 @@ def _exchange(call: Call, outcome: str) -> Exchange:
 
 def _show_bodies(call: Call) -> None:
     """Put the streamed bodies back into the flow, for mitmweb and ``-w``; they are not sent again."""
-    for message, capture in (
-        (call.flow.request, call.request_capture),
-        (call.flow.response, call.response_capture),
-    ):
-        if message is not None and capture is not None:
-            body = capture.body()
-            if not body.decoded:
-                message.raw_content = body.data
+    request, response = call.flow.request, call.flow.response
+    if call.request_form is not None:
+        # Of files only name and size are shown, also where the whole form had to be read first.
+        request.raw_content = call.request_form.form().as_bytes(request.headers.get("content-type", ""))
+    if response is not None and call.response_capture is not None:
+        body = call.response_capture.body()
+        if not body.decoded:
+            response.raw_content = body.data

@@ -42,6 +42,7 @@ class Refusal:
 
 
 INVALID_KEY = "invalid_api_key"
+MODEL_NOT_FOUND = "model_not_found"
 
 BY_REASON: dict[Reason, Refusal] = {
     Reason.MISSING: Refusal(
@@ -91,6 +92,12 @@ SPOOL_UNAVAILABLE = Refusal(
 UNSAFE_OPTIONS = Refusal(
     503, "unsafe_options", "The proxy runs with an option that could misdirect keys.", type="server_error"
 )
+FORM_TOO_LARGE = Refusal(
+    413,
+    "form_too_large",
+    "The proxy allows only some models (option llm_models), so it has to read forms whole: "
+    "send one with a Content-Length of at most 64 MiB.",
+)
 
 
 def destination_refused(why: str) -> Refusal:
@@ -105,3 +112,27 @@ def endpoint_refused(endpoint: str) -> Refusal:
         BY_REASON[Reason.ENDPOINT_NOT_ALLOWED].code,
         f"Endpoint {endpoint!r} is not allowed through the proxy (option llm_endpoints).",
     )
+
+
+def model_refused(model: str) -> Refusal:
+    """404, as the API says of a model that does not exist or that a key may not use."""
+    return Refusal(
+        404,
+        MODEL_NOT_FOUND,
+        f"The model {_short(model)!r} is not allowed through the proxy (option llm_models).",
+        param="model",
+    )
+
+
+def model_unknown(why: str) -> Refusal:
+    """404 for a call whose model cannot be told, where only some are allowed."""
+    return Refusal(
+        404,
+        MODEL_NOT_FOUND,
+        f"The proxy allows only some models (option llm_models) and cannot tell which one this is: {why}.",
+        param="model",
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:100] + "..."

@@ -39,6 +39,7 @@ FIELDS = (
     "user",
     "model",
     "model_requested",
+    "model_mismatch",
     "service_tier",
     "finish_reasons",
     "response_id",

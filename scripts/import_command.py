@@ -62,6 +62,13 @@ class Totals:
 @click.option(
     "--metadata", "pairs", type=Pair(), multiple=True, help="A pair for the events; may be repeated."
 )
+@click.option(
+    "--deployment",
+    "deployments",
+    type=Pair(),
+    multiple=True,
+    help="The model of an Azure deployment, as NAME=MODEL; may be repeated.",
+)
 @places
 def import_(
     *,
@@ -70,6 +77,7 @@ def import_(
     token: str | None,
     project: str | None,
     pairs: tuple[tuple[str, str], ...],
+    deployments: tuple[tuple[str, str], ...],
     places: Places,
 ) -> None:
     """Turn recorded traffic into events: of mitmproxy, of a browser, of tests."""
@@ -80,7 +88,7 @@ def import_(
         stack.callback(destination.close)
         progress = stack.enter_context(_progress())
         for name in files:
-            for events in _batches(_events(name, progress, totals), BATCH):
+            for events in _batches(_events(name, progress, totals, dict(deployments)), BATCH):
                 totals.events += len(events)
                 totals.added += destination.take([attribution.apply(event) for event in events])
     for damage in totals.damaged:
@@ -92,14 +100,16 @@ def import_(
         raise click.exceptions.Exit(1)
 
 
-def _events(name: str, progress: Progress, totals: Totals) -> Iterator[dict[str, Any]]:
+def _events(
+    name: str, progress: Progress, totals: Totals, deployments: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     repeats: Counter[str] = Counter()
     count = 0
     try:
         with _open(name, progress) as file:
             for recorded in read(file):
                 first = event_id(recorded)
-                exchange = to_exchange(recorded, repeat=repeats[first])
+                exchange = to_exchange(recorded, repeat=repeats[first], deployments=deployments)
                 repeats[first] += 1
                 count += 1
                 yield event_of(exchange)

@@ -67,7 +67,13 @@ async def test_every_option_is_documented() -> None:
 def test_every_refusal_is_documented() -> None:
     refusals = [value for value in vars(refusal).values() if isinstance(value, refusal.Refusal)]
     codes = {
-        found.code for found in [*refusals, *refusal.BY_REASON.values(), refusal.destination_refused("")]
+        found.code
+        for found in [
+            *refusals,
+            *refusal.BY_REASON.values(),
+            refusal.destination_refused(""),
+            refusal.model_refused(""),
+        ]
     }
     table = README.split("### What clients see")[1].split("\n## ")[0]
     assert set(re.findall(r"`([a-z]+_[a-z_]+)`", table)) == codes

@@ -8,7 +8,8 @@ is the name of a deployment. Which model a deployment is, only the operator know
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 SUFFIXES = (
@@ -39,9 +40,34 @@ def deployment(path: str) -> str | None:
     return unquote(match[1]) if match else None
 
 
-def model_of_deployment(deployments: Mapping[str, str], name: str | None) -> str | None:
-    """The model behind a deployment, as configured; names are compared as Azure does, in any case."""
-    if name is None:
-        return None
-    wanted = name.strip().lower()
-    return next((model for known, model in deployments.items() if known.lower() == wanted), None)
+@dataclass(frozen=True, slots=True)
+class Azure:
+    """What is known of a call to Azure beside its bytes."""
+
+    deployment: str | None
+    """That the URL names; None where the body's `model` does."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The model of each deployment, as configured (option ``llm_deployments``)."""
+
+    def model(self, name: str | None) -> str | None:
+        """The model behind a deployment; names are compared as Azure does, in any case."""
+        wanted = (name or "").strip().lower()
+        return next((model for known, model in self.models.items() if known.lower() == wanted), None)
+
+
+def azure(host: str, path: str, models: Mapping[str, str]) -> Azure | None:
+    """What is known of a call to `host` by this path; None where it is not one to Azure."""
+    return Azure(deployment(path), models) if is_azure(host, path) else None
+
+
+def parse_deployments(pairs: Iterable[str]) -> dict[str, str]:
+    """The model of each deployment, from ``NAME=MODEL``. Raises ValueError that names what is wrong."""
+    models: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, model = (part.strip() for part in pair.partition("="))
+        if not (name and equals and model):
+            raise ValueError(f"{pair!r}; write NAME=MODEL, such as prod-chat=gpt-4o.")
+        if models.get(name, model) != model:
+            raise ValueError(f"{name!r} twice, as {models[name]!r} and {model!r}; name one model.")
+        models[name] = model
+    return models

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from email.parser import BytesParser
 from typing import Any
 
 from addons.openai import sse
 from addons.openai.encoding import codings_of
+from addons.openai.form import Form, is_form, read_form
 from addons.openai.messages import Headers, Request, Response
 from addons.openai.window import Window
 
@@ -32,6 +32,8 @@ class Opened:
     unparsed: int = 0
     """Events whose data is no JSON object."""
     text: str | None = None
+    form: Form | None = None
+    """Set beside `value` where that is a form's fields."""
     tail: bytes = b""
     """The decoded end of a body whose middle is missing."""
     truncated: list[str] = field(default_factory=list)
@@ -49,6 +51,10 @@ def header(headers: Headers, name: str) -> str:
 
 def open_body(message: Request | Response) -> Opened:
     """Decode and parse, as far as the body goes. Never raises."""
+    if isinstance(message, Request) and message.form is not None:
+        opened = Opened()
+        _take_form(opened, message.form)
+        return opened
     opened = Opened(tail=message.tail, skipped=message.skipped)
     data, error = message.body, message.undecoded
     # What a capture cut was decoded on its way.
@@ -73,8 +79,8 @@ def _parse(opened: Opened, data: bytes, content_type: str) -> None:
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:6]
     if not start and not opened.tail:
         return
-    if kind.startswith("multipart/form-data"):
-        opened.value = _form(content_type, data)
+    if is_form(content_type):
+        _take_form(opened, read_form(data, content_type))
     elif start[:1] in (b"{", b"["):
         _parse_json(opened, data)
     elif kind.startswith("text/event-stream") or start.startswith(STREAM_STARTS):
@@ -84,6 +90,12 @@ def _parse(opened: Opened, data: bytes, content_type: str) -> None:
             _parse_events(opened, _from_next_event(opened.tail))
     elif kind.startswith(("text/", "application/")) and not kind.startswith("application/octet-stream"):
         opened.text = data.decode("utf-8", "replace")
+
+
+def _take_form(opened: Opened, form: Form) -> None:
+    opened.form, opened.value = form, form.as_dict()
+    if form.problem:
+        opened.truncated.append(form.problem)
 
 
 def _parse_json(opened: Opened, data: bytes) -> None:
@@ -120,22 +132,3 @@ def _from_next_event(tail: bytes) -> bytes:
     """The part of a stream's end that begins with a whole event."""
     starts = [at + len(end) for end in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := tail.find(end)) >= 0]
     return tail[min(starts) :] if starts else b""
-
-
-def _form(content_type: str, data: bytes) -> Json:
-    """The fields of a form; of a file only its name and size."""
-    head = f"content-type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    message = BytesParser().parsebytes(head + data)
-    fields: Json = {}
-    for part in message.walk():
-        if part is message:
-            continue
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(content, bytes):
-            continue
-        filename = part.get_filename()
-        fields[name] = (
-            {"filename": filename, "bytes": len(content)} if filename else content.decode("utf-8", "replace")
-        )
-    return fields

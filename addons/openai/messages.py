@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from addons.openai.azure import Azure
 from addons.openai.endpoints import Bills
+from addons.openai.form import Form
 from addons.openai.usage import Usage
 
 Headers = Sequence[tuple[str, str]]
@@ -27,6 +30,25 @@ class Request:
     tail: bytes = b""
     undecoded: str | None = None
     """Why decoding stopped before the end, where it was done on the way."""
+    form: Form | None = None
+    """A form that was read as it came; `body` is empty then."""
+    azure: Azure | None = None
+    """Set where the call goes to Azure."""
+
+    @property
+    def path(self) -> str:
+        return self._target()[0]
+
+    @property
+    def query(self) -> str:
+        return self._target()[1]
+
+    def _target(self) -> tuple[str, str]:
+        if self.url.startswith("/"):  # `//name/...` is a path here, not a host
+            path, _, query = self.url.partition("#")[0].partition("?")
+            return path, query
+        url = urlsplit(self.url)
+        return url.path, url.query
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
-from addons.openai import azure, endpoints, errors, streams
+from addons.openai import endpoints, errors, streams
 from addons.openai.binary import without_binary
 from addons.openai.body import Opened, header, open_body
 from addons.openai.hosted_tools import hosted_tools
 from addons.openai.messages import ApiError, Request, Response, Summary
+from addons.openai.model_of import model_in
 from addons.openai.reported import CODES, read_usage
 
 
@@ -20,15 +21,15 @@ def summarize(request: Request, response: Response | None) -> Summary:
     `response` is None where none came. Works on any host's OpenAI-shaped traffic, in any content coding,
     and on bodies that break off anywhere.
     """
-    url = urlsplit(request.url)
     asked = open_body(request)
     upgrade = bool(header(request.headers, "upgrade"))
-    endpoint = endpoints.guess(request.method, url.path, upgrade=upgrade)
+    endpoint = endpoints.guess(request.method, request.path, upgrade=upgrade)
     summary = Summary(endpoint.name, endpoint.bills, endpoint.counted, request=_shown(asked))
     summary.truncated += [f"request: {reason}" for reason in asked.truncated]
-    _read_request(summary, asked.value, url.path)
+    summary.model_requested = model_in(request, endpoint, asked.form or asked.value).model
+    _read_request(summary, asked.value)
     if response is None:
-        summary.model = summary.model_requested
+        summary.model = _model(summary, request)
         summary.usage_missing_code, summary.usage_missing = "no_answer", CODES["no_answer"]
         return summary
     answer = open_body(response)
@@ -39,7 +40,8 @@ def summarize(request: Request, response: Response | None) -> Summary:
     summary.output = _assembled(summary.endpoint, answer)
     summary.error = _error(answer, response.status)
     _read_answer(summary, summary.output, response)
-    summary.api_version = next(iter(parse_qs(url.query).get("api-version", [])), None) or (
+    summary.model = _model(summary, request)
+    summary.api_version = next(iter(parse_qs(request.query).get("api-version", [])), None) or (
         header(response.headers, "openai-version") or None
     )
     summary.usage, missing = read_usage(summary, answer, response)
@@ -54,13 +56,10 @@ def _shown(opened: Opened) -> Any:
     return opened.text if opened.value is None else opened.value
 
 
-def _read_request(summary: Summary, body: Any, path: str) -> None:
-    summary.model_requested = deployment = azure.deployment(path)
+def _read_request(summary: Summary, body: Any) -> None:
     if not isinstance(body, Mapping):
         return
-    # On a deployment's path the URL decides; the body's model is ignored there.
-    summary.model_requested = deployment or _text(body.get("model"))
-    summary.stream = body.get("stream") is True
+    summary.stream = body.get("stream") in (True, "true")  # a form has only text
     summary.user = _text(body.get("user"))
     summary.safety_identifier = _text(body.get("safety_identifier"))
     summary.previous_response_id = _text(body.get("previous_response_id"))
@@ -102,7 +101,15 @@ def _read_answer(summary: Summary, output: Any, response: Response) -> None:
         summary.conversation_id = (
             summary.conversation_id or _id(output.get("conversation")) or _text(output.get("thread_id"))
         )
-    summary.model = summary.model or summary.model_requested
+
+
+def _model(summary: Summary, request: Request) -> str | None:
+    """The model that answered, or was asked for; of an Azure deployment the one that it is known to be."""
+    asked = summary.model_requested or ""
+    known = request.azure.model(asked) if request.azure else None
+    # Azure's Responses echo the deployment's name, and its embeddings a name that no list knows.
+    says_nothing = summary.endpoint == "embeddings" or (summary.model or asked).lower() == asked.lower()
+    return known if known and says_nothing else summary.model or asked or None
 
 
 def _model_of_events(output: Mapping[str, Any]) -> str | None:

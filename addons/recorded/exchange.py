@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,11 +14,14 @@ from uuid import UUID, uuid5
 from addons.capture import Body
 from addons.credential import REMOVED
 from addons.exchange import Exchange
+from addons.openai.azure import azure
 from addons.openai.endpoints import guess
 from store.secret import Secret
 
 NAMESPACE = UUID("8c5d0f5e-6f0c-5c63-9d5a-3b5a9a3f7e21")
 """Of the ids of imported events: the same exchange gets the same one, whenever it is imported."""
+
+NO_DEPLOYMENTS: Mapping[str, str] = {}
 
 Headers = Sequence[tuple[str, str]]
 
@@ -57,8 +60,13 @@ class Recorded:
     """What tells the exchange apart from others: an id of the recording's own."""
 
 
-def to_exchange(recorded: Recorded, *, repeat: int = 0) -> Exchange:
-    """What the worker would have been handed. `repeat` counts equal exchanges without ids of their own."""
+def to_exchange(
+    recorded: Recorded, *, repeat: int = 0, deployments: Mapping[str, str] = NO_DEPLOYMENTS
+) -> Exchange:
+    """What the worker would have been handed.
+
+    `repeat` counts equal exchanges without ids of their own; `deployments` are the models of Azure's.
+    """
     url = urlsplit(recorded.url)
     path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
     exchange = Exchange(
@@ -75,6 +83,7 @@ def to_exchange(recorded: Recorded, *, repeat: int = 0) -> Exchange:
         request_body=Body(recorded.request_body, size=len(recorded.request_body)),
         error_message=recorded.error,
         client_address=recorded.client_address,
+        azure=azure(url.hostname or "", url.path, deployments),
         secrets=[Secret(text) for text in _credentials(recorded.request_headers)],
     )
     if recorded.status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from addons.openai.azure import deployment, is_azure, model_of_deployment
+from addons.openai.azure import azure, deployment, is_azure
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, Bills, ModelIn, guess, resolve
 
 
@@ -137,6 +137,12 @@ def test_azure() -> None:
     assert is_azure("azure.acme.example", "/openai/deployments/x/embeddings")
     assert not is_azure("api.openai.com", "/v1/chat/completions")
     assert not is_azure("openai.azure.com.evil.example", "/v1/chat/completions")
-    assert model_of_deployment({"Prod": "gpt-4o"}, "prod") == "gpt-4o"
-    assert model_of_deployment({"prod": "gpt-4o"}, "test") is None
-    assert model_of_deployment({}, None) is None
+    call = azure("acme.openai.azure.com", "/openai/v1/responses", {"Prod": "gpt-4o"})
+    assert call is not None
+    assert (call.deployment, call.model("prod"), call.model("test"), call.model(None)) == (
+        None,
+        "gpt-4o",
+        None,
+        None,
+    )
+    assert azure("api.openai.com", "/v1/responses", {}) is None

@@ -1,0 +1,68 @@
+"""The models that a call may use.
+
+A body is looked at only where an allow-list is in force (``llm_models`` is not ``*``). Then a form, which is
+otherwise passed on as it comes, is read whole first: its model may stand behind the file, and what went
+upstream can't be called back.
+"""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from addons import refusal
+from addons.calls import Call
+from addons.openai.endpoints import ModelIn
+from addons.openai.form import FormReader, is_form
+from addons.openai.messages import Request
+from addons.openai.model_of import is_allowed, model_of
+from addons.refusal import Refusal
+
+ALL = ("*",)
+FORM_LIMIT = 64 * 2**20
+"""Bytes of a form that is read whole; the API takes audio of up to 25 MB."""
+
+
+def is_restricted(call: Call) -> bool:
+    """Whether the model of `call` has to be looked for."""
+    return tuple(call.models) != ALL and call.kind.model_in is not ModelIn.NOWHERE
+
+
+def take_form(request: http.Request, call: Call) -> Refusal | None:
+    """Read the body as a form if it is one: while it passes, or before where the model decides."""
+    content_type = request.headers.get("content-type", "")
+    if not content_type.strip().lower().startswith("multipart/"):
+        return None
+    coding = ",".join(request.headers.get_all("content-encoding"))
+    if not is_restricted(call):
+        call.request_form = FormReader(content_type, coding)
+        request.stream = call.request_form.tap
+        return None
+    length = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > FORM_LIMIT:
+        return refusal.FORM_TOO_LARGE
+    if is_form(content_type):
+        call.request_form = FormReader(content_type, coding, strict=True)
+    return None
+
+
+def judge(request: http.Request, call: Call) -> Refusal | None:
+    """Why `call`, whose body is there, may not use the model that it asks for."""
+    if call.request_form is not None and not request.stream:
+        call.request_form.feed(request.raw_content or b"")
+    if not is_restricted(call):
+        return None
+    headers = list(request.headers.items(multi=True))
+    form = call.request_form.form() if call.request_form is not None else None
+    body = request.raw_content or b"" if form is None else b""
+    asked = model_of(
+        Request(request.method, request.path, headers, body, form=form, azure=call.azure), call.kind
+    )
+    if asked.unknown is not None:
+        return refusal.model_unknown(asked.unknown)
+    if asked.model is None:
+        # Where nothing is billed the server's own choice does no harm.
+        return refusal.model_unknown("the request names no model") if call.kind.bills else None
+    known = call.azure.model(asked.model) if call.azure else None
+    if not is_allowed(known or asked.model, call.models):
+        return refusal.model_refused(asked.model)
+    return None

@@ -1,0 +1,186 @@
+"""Which model a request asks for, wherever it says so, read as upstream will read it.
+
+An allow-list is only as good as this: what another parser may read in another way counts as unknown, and the
+gate refuses what is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import parse_qsl
+
+from addons.openai import azure
+from addons.openai.body import header
+from addons.openai.encoding import decode
+from addons.openai.endpoints import Endpoint, ModelIn, is_ambiguous
+from addons.openai.form import Form, is_form, read_form
+from addons.openai.messages import Headers, Request
+
+BUDGET = 64 * 2**20
+"""Decoded bytes of a request that are looked at; a larger one is unknown."""
+CHARSETS = ("", "utf-8", "utf8", "us-ascii", "ascii")
+ENGINE = re.compile(r"/engines/([^/]+)/")
+DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The model that a request asks for. Both None: it asks for none, and the server chooses."""
+
+    model: str | None = None
+    """On Azure the name of a deployment."""
+    unknown: str | None = None
+    """Why that cannot be told for sure; `model` is then a guess, for the record only."""
+
+
+def model_of(request: Request, endpoint: Endpoint) -> Asked:
+    """The model that `request` asks for, read strictly: for decisions. Never raises.
+
+    >>> from addons.openai.endpoints import resolve
+    >>> body = b'{"model": "gpt-4o", "mod\\\\u0065l": "o1-pro"}'
+    >>> model_of(Request("POST", "/v1/chat/completions", body=body), resolve("POST", "/v1/chat/completions"))
+    Asked(model='o1-pro', unknown=None)
+    """
+    return _model(request, endpoint, _strictly(request, endpoint))
+
+
+def model_in(request: Request, endpoint: Endpoint, content: Form | Any) -> Asked:
+    """The same where the body has been read already, as far as that went: for the record."""
+    found = _in_form(content, endpoint) if isinstance(content, Form) else _of_value(content, endpoint)
+    return _model(request, endpoint, found)
+
+
+def _model(request: Request, endpoint: Endpoint, in_body: Iterator[Asked]) -> Asked:
+    if endpoint.model_in is ModelIn.NOWHERE:
+        return Asked()
+    named = request.azure.deployment if request.azure else azure.deployment(request.path)
+    unclear = "the path can be read in two ways" if is_ambiguous(request.path) else None
+    if named is not None:
+        return Asked(named, unclear)
+    if ModelIn.PATH in endpoint.model_in and (match := ENGINE.search(request.path)):
+        return Asked(match[1])
+    # A place where the endpoint has no model counts too: upstream may look there.
+    found = list(_in_query(request.query))
+    if endpoint.model_in & (ModelIn.JSON | ModelIn.FORM | ModelIn.SESSION):
+        found += in_body
+    models = list(dict.fromkeys(asked.model for asked in found if asked.model is not None))
+    unknown = unclear or next((asked.unknown for asked in found if asked.unknown), None)
+    if len(models) > 1:
+        unknown = unknown or f"the request names {len(models)} models"
+    if not models and ModelIn.ELSEWHERE in endpoint.model_in:
+        unknown = unknown or "the request does not say which model it uses"
+    return Asked(models[-1] if models else None, unknown)
+
+
+def _in_query(query: str) -> Iterator[Asked]:
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name.lower() in ("model", "deployment"):
+            yield Asked(value or None)
+
+
+def _strictly(request: Request, endpoint: Endpoint) -> Iterator[Asked]:
+    content_type = _only(request.headers, "content-type")
+    if content_type is None:
+        yield Asked(unknown="the request has two content types")
+    elif request.form is not None:
+        yield from _in_form(request.form, endpoint)
+    elif is_form(content_type):
+        coding = header(request.headers, "content-encoding")
+        yield from _in_form(read_form(request.body, content_type, coding, strict=True), endpoint)
+    elif request.skipped:
+        yield Asked(unknown="the body was not kept whole")
+    elif request.body:
+        yield from _in_json(request, endpoint, content_type)
+
+
+def _in_form(form: Form, endpoint: Endpoint) -> Iterator[Asked]:
+    for field in form.fields:
+        if field.name.strip().lower() == "model":
+            exact = field.name == "model" and field.text is not None
+            yield Asked(field.text or None, None if exact else "a field of the form is nearly 'model'")
+        elif field.name == "session" and ModelIn.SESSION in endpoint.model_in:
+            yield from _of_value(_parsed((field.text or "").encode()), endpoint)
+    if form.problem:
+        yield Asked(unknown=f"the form cannot be read: {form.problem}")
+
+
+def _in_json(request: Request, endpoint: Endpoint, content_type: str) -> Iterator[Asked]:
+    if (charset := _charset(content_type)) not in CHARSETS:
+        yield Asked(unknown=f"the body is in {charset!r}")
+    body, error = decode(request.body, header(request.headers, "content-encoding"), budget=BUDGET)
+    if error:
+        yield Asked(unknown=f"the body cannot be decoded: {error}")
+    else:
+        yield from _of_value(_parsed(body), endpoint)
+
+
+class _NotJson(Exception):
+    """The text is no JSON that every parser reads alike."""
+
+
+def _parsed(text: bytes) -> Any:
+    """The value of a JSON text, the last of equal keys counting; a reason where there is none."""
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return _NotJson("the body is not UTF-8")
+    except (ValueError, RecursionError):
+        return _NotJson("the body is not JSON")
+
+
+def _of_value(value: Any, endpoint: Endpoint) -> Iterator[Asked]:
+    if isinstance(value, _NotJson):
+        yield Asked(unknown=str(value))
+        return
+    if not isinstance(value, Mapping):
+        yield Asked(unknown="the body is no JSON object")
+        return
+    yield from _of_object(value)
+    if ModelIn.SESSION in endpoint.model_in and isinstance(session := value.get("session"), Mapping):
+        yield from _of_object(session)
+
+
+def _of_object(value: Mapping[str, Any]) -> Iterator[Asked]:
+    model = value.get("model")
+    if isinstance(model, str):
+        yield Asked(model or None)
+    elif model is not None:
+        yield Asked(unknown="'model' is no text")
+    # Servers written in Go take keys in any case; OpenRouter takes `models` in place of `model`.
+    if any(key != "model" and key.strip().lower() == "model" for key in value):
+        yield Asked(unknown="a key is nearly 'model'")
+    if value.get("models"):
+        yield Asked(unknown="the request names alternative models")
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    """The value of a header; empty where there is none, None where there are two that differ."""
+    values = {value for key, value in headers if key.lower() == name}
+    return None if len(values) > 1 else next(iter(values), "")
+
+
+def _charset(content_type: str) -> str:
+    message = Message()
+    message["content-type"] = content_type
+    return str(message.get_param("charset", "")).strip().lower()
+
+
+def is_allowed(model: str, globs: Sequence[str]) -> bool:
+    """Whether a model that was asked for is on an allow-list, in any case and padding.
+
+    >>> is_allowed("gpt-4o-mini", ["gpt-4o*"]), is_allowed("ft:gpt-4o:acme::1", ["gpt-4o*"])
+    (True, False)
+    """
+    name = model.strip().lower()
+    return any(fnmatchcase(name, glob.strip().lower()) for glob in globs)
+
+
+def is_allowed_answer(model: str, globs: Sequence[str]) -> bool:
+    """The same for the model that answered: that may be a dated version of the one that was asked for."""
+    return is_allowed(model, globs) or is_allowed(DATE.sub("", model.strip()), globs)
