@@ -163,7 +163,10 @@ class Gate:
             return
         host, port = address[:2]
         try:
-            if data.client in self.raw_clients:
+            management = self.runtime.settings.management
+            if management is not None and management.covers(host, port):
+                data.server.error = "the proxy's own management port is no destination"
+            elif data.client in self.raw_clients:
                 data.server.error = "raw bytes towards an OpenAI host are refused"
             elif not self.may_dial(data.client, host, port) and (found := await _look_up(host, port)):
                 public = [ip for ip in found if is_public(ip)]

@@ -15,9 +15,17 @@ sys.path[:] = [ROOT, *(entry for entry in sys.path if entry != ROOT and Path(ent
 
 from addons.gate import Gate  # noqa: E402
 from addons.include_usage import IncludeUsage  # noqa: E402
+from addons.management import Management  # noqa: E402
 from addons.opening import Opening  # noqa: E402
 from addons.recorder import Recorder  # noqa: E402
 from addons.runtime import Runtime  # noqa: E402
 
 runtime = Runtime()
-addons = [runtime, Gate(runtime), IncludeUsage(runtime), Opening(runtime), Recorder(runtime)]
+addons = [
+    runtime,
+    Gate(runtime),
+    IncludeUsage(runtime),
+    Opening(runtime),
+    Management(runtime),
+    Recorder(runtime),
+]

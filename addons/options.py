@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,22 @@ UNSAFE = (
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """A place to listen at."""
+
+    host: str
+    port: int
+
+    def covers(self, host: str, port: int) -> bool:
+        """Whether a connection to `host` might arrive here."""
+        mine = self.host in ("0.0.0.0", "::") or host == self.host or is_loopback(host)  # noqa: S104
+        return port == self.port and mine
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The options, parsed."""
 
@@ -52,6 +69,8 @@ class Settings:
     """Globs of the models that are allowed."""
     deployments: Mapping[str, str]
     """The model of each Azure deployment."""
+    management: Address | None
+    """Where health and metrics are served."""
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
@@ -113,6 +132,12 @@ def declare(loader: Loader) -> None:
         [],
         "The model of an Azure deployment, as NAME=MODEL, for prices and llm_models. May be repeated.",
     )
+    add(
+        "llm_management",
+        str,
+        "",
+        "HOST:PORT, or PORT on 127.0.0.1, at which /health and /metrics are served. Off by default.",
+    )
     add("llm_capture", str, "all", "Which bodies are kept in events.", choices=CAPTURE)
     add(
         "llm_capture_limit",
@@ -163,10 +188,27 @@ def parse(options: Options) -> Settings:
         include_usage=_include_usage(options),
         models=_models(options),
         deployments=_deployments(options),
+        management=_management(options, upstream),
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
         prices=_prices(options),
     )
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """The options that tell how a proxy behaves, for its status; none holds a secret."""
+    return {
+        "llm_store": str(settings.store),
+        "llm_hosts": list(settings.destinations.hosts),
+        "llm_other_hosts": settings.other_hosts,
+        "llm_upstream": str(settings.destinations.upstream or "") or None,
+        "llm_endpoints": sorted(settings.endpoints),
+        "llm_models": list(settings.models),
+        "llm_deployments": dict(settings.deployments),
+        "llm_capture": settings.capture,
+        "llm_capture_limit": settings.capture_limit,
+        "llm_management": str(settings.management or "") or None,
+    }
 
 
 def unsafe(options: Options) -> list[str]:
@@ -254,6 +296,28 @@ def _deployments(options: Options) -> dict[str, str]:
         return parse_deployments(_split(options.llm_deployments))
     except ValueError as error:
         raise exceptions.OptionsError(f"llmproxy: option llm_deployments holds {error}") from error
+
+
+def _management(options: Options, upstream: Upstream | None) -> Address | None:
+    text = options.llm_management.strip()
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    try:
+        ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        host = ""
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_management={text!r}: write an address and a port, such as 127.0.0.1:9090."
+        )
+    address = Address(host, int(port))
+    if upstream and address.covers(upstream.host, upstream.port):
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_upstream leads to llm_management={text}; use another port."
+        )
+    return address
 
 
 def _limit(options: Options) -> int:

@@ -6,22 +6,26 @@ import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import mitm, options, seal, wire
+from addons.calls import open_calls
 from addons.cost import lower_bound
+from addons.reporter import Reporter
 from addons.worker import Worker
 from store.errors import StoreError
 from store.lookup import TokenLookup
 from store.quota import QuotaClerk
 from store.spool import Journal, close_dead_writers, open_spool
+from store.status import StatusFile
 from store.tokens import TokenStore
 
 logger = logging.getLogger(__name__)
 
-FIXED_AT_START = {"llm_store", "llm_spool"}
+FIXED_AT_START = {"llm_store", "llm_spool", "llm_management"}
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Services:
     quota: QuotaClerk
     worker: Worker
     journal: Journal
+    reporter: Reporter
 
 
 class Runtime:
@@ -85,12 +90,28 @@ class Runtime:
                 )
             )
 
+    def figures(self) -> dict[str, Any]:
+        """What this process has done and is doing, for health and metrics."""
+        assert self.services is not None
+        return self._figures(self.services.worker)
+
+    def _figures(self, worker: Worker) -> dict[str, Any]:
+        return {
+            "healthy": worker.healthy,
+            "open_calls": len(open_calls),
+            "queue_length": worker.queue_length,
+            "recorded": worker.recorded,
+            **worker.counters.snapshot(),
+            "options": options.shown(self.settings),
+        }
+
     def close(self) -> None:
         """Write what is queued and let go of store and spool. Called by the last addon's ``done``."""
         if self.services is None:
             return
         services, self.services = self.services, None
         services.worker.close()
+        services.reporter.close()
         services.quota.close()
         services.lookup.close()
 
@@ -117,12 +138,15 @@ class Runtime:
             )
         try:
             writer, journal = open_spool(spool)
+            status = StatusFile(spool, writer.writer)
         except OSError as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
         threading.Thread(
             target=_close_dead_writers, args=[spool], name="llmproxy-closing", daemon=True
         ).start()
-        return Services(lookup, quota, Worker(writer, tokens), journal)
+        worker = Worker(writer, tokens)
+        reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
+        return Services(lookup, quota, worker, journal, reporter)
 
 
 def _close_dead_writers(spool: Path) -> None:

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from addons.cost import BUNDLED
+from addons.counters import Counters
 from addons.event import event_of, outline
 from addons.exchange import Exchange
 from store.errors import StoreError
@@ -40,12 +41,25 @@ class Worker:
         """Which bodies events keep (option ``llm_capture``)."""
         self.prices = BUNDLED
         """By which costs are told (option ``llm_prices``)."""
+        self.counters = Counters()
+        """Of all events that are on disk."""
+        self.recorded = 0
+        """Number of the last of them."""
         self._spool = spool
         self._tokens = tokens
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmproxy-worker", daemon=True)
         self._thread.start()
+
+    @property
+    def writer(self) -> str:
+        return self._spool.writer
+
+    @property
+    def queue_length(self) -> int:
+        """Finished calls that are not taken up yet."""
+        return self._queue.qsize()
 
     def put(self, exchange: Exchange) -> None:
         """Hand over a finished call. Never blocks."""
@@ -106,7 +120,7 @@ class Worker:
         """Append `events`; while the disk fails, try again. Events are never dropped to go on."""
         while True:
             try:
-                last = self._spool.append(events)
+                self.recorded = self._spool.append(events)
             except OSError as error:
                 if self.healthy:
                     self.healthy = False
@@ -122,7 +136,8 @@ class Worker:
                 if not self.healthy:
                     self.healthy = True
                     logger.warning("llmproxy: the spool can be written again; calls are served")
-                logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, last)
+                self.counters.add(events)
+                logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, self.recorded)
                 return
 
     def _count(self, exchanges: Sequence[Exchange]) -> None:

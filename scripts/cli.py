@@ -14,6 +14,7 @@ COMMANDS = {
     "env": "scripts.run_command:env",
     "doctor": "scripts.doctor_command:doctor",
     "dispatch": "scripts.dispatch_command:dispatch",
+    "status": "scripts.status_command:status",
     "import": "scripts.import_command:import_",
     "tokenizers": "scripts.tokenizers:tokenizers",
 }

@@ -153,7 +153,7 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
     _route("POST", r"audio/(?:voices|voice_consents)(?:/.+)?", "hosted", "unmetered", LATER),
     _route("POST", r"content_provenance_checks", "hosted", "unmetered", LATER),
     # Sessions: any number of calls in one, which are not looked into.
-    _route(UPGRADE, r"responses", "responses", "unmetered", LATER, ELSEWHERE),
+    _route(UPGRADE, r"responses", "responses", "unmetered", LATER, JSON | ELSEWHERE),
     _route(UPGRADE, r"realtime", "realtime", "unmetered", LATER, QUERY),
     _route("GET", r"realtime", "realtime", "unmetered", LATER, QUERY),
     _route(

@@ -11,6 +11,7 @@ from mitmproxy.exceptions import FlowReadException
 from mitmproxy.io import FlowReader
 
 from addons.recorded.exchange import Damaged, Recorded
+from addons.recorded.sessions import Frame, split
 
 
 def read(file: BinaryIO) -> Iterator[Recorded]:
@@ -26,7 +27,19 @@ def read(file: BinaryIO) -> Iterator[Recorded]:
             raise Damaged(f"after {number} flows: {error}") from error
         number += 1
         if isinstance(flow, http.HTTPFlow):
-            yield parse(flow)
+            yield from exchanges(flow)
+
+
+def exchanges(flow: http.HTTPFlow) -> Iterator[Recorded]:
+    """What one flow holds: an exchange, or the answers of a WebSocket session."""
+    recorded = parse(flow)
+    if flow.websocket is None:
+        yield recorded
+        return
+    frames = [
+        Frame(message.from_client, message.content, message.timestamp) for message in flow.websocket.messages
+    ]
+    yield from split(recorded, frames)
 
 
 def parse(flow: http.HTTPFlow) -> Recorded:

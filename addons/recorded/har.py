@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from addons.recorded.exchange import Damaged, Recorded
+from addons.recorded.sessions import Frame, split
 
 Json = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def read(file: BinaryIO) -> Iterator[Recorded]:
     if not isinstance(entries, list):
         raise Damaged("log.entries is missing")
     for number, entry in enumerate(entries):
-        yield _entry(entry, number)
+        yield from _entry(entry, number)
 
 
 def _salvaged(text: str) -> Iterator[Recorded]:
@@ -42,7 +43,7 @@ def _salvaged(text: str) -> Iterator[Recorded]:
             entry, start = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             return
-        yield _entry(entry, number)
+        yield from _entry(entry, number)
         number += 1
         while text[start : start + 1].isspace():
             start += 1
@@ -50,9 +51,10 @@ def _salvaged(text: str) -> Iterator[Recorded]:
             return
 
 
-def _entry(entry: object, number: int) -> Recorded:
+def _entry(entry: Any, number: int) -> list[Recorded]:
     try:
-        return parse(entry)
+        recorded, messages = parse(entry), entry.get("_webSocketMessages")
+        return list(split(recorded, _frames(messages))) if messages else [recorded]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(f"entry {number}: {error!r}") from error
 
@@ -80,6 +82,18 @@ def parse(entry: Any) -> Recorded:
         error=str(error) if error else None,
         key=str(entry["_id"]) if entry.get("_id") else None,
     )
+
+
+def _frames(messages: Any) -> Iterator[Frame]:
+    """The messages of a WebSocket, as browsers add them to an entry; binary ones are base64."""
+    for message in messages:
+        data, at = str(message.get("data") or ""), message.get("time")
+        binary = message.get("opcode") == 2
+        yield Frame(
+            message.get("type") == "send",
+            base64.b64decode(data) if binary else data.encode("utf-8", "surrogatepass"),
+            float(at) if isinstance(at, int | float) else None,
+        )
 
 
 def _outcome(status: object, error: object) -> str:

@@ -1,0 +1,154 @@
+"""Health and metrics over HTTP, on a port of their own (option ``llm_management``; off by default).
+
+Served by tornado, which mitmproxy brings along, on the proxy's event loop: so handlers do nothing that takes
+time. Not through the proxy: a flow would go the way of the clients' traffic, and the gate refuses this port
+as a destination.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from mitmproxy import ctx
+from prometheus_client import CONTENT_TYPE_LATEST
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
+
+from addons import metrics, options
+from addons.runtime import Runtime
+from store.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+LONGEST_QUEUE = 10_000
+"""Finished calls that wait to be written, beyond which the proxy does not count as healthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the proxy is not healthy."""
+
+    code: str
+    message: str
+
+
+class Management:
+    """Listens while the proxy runs."""
+
+    name = "llmproxy-management"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._server: HTTPServer | None = None
+
+    def running(self) -> None:
+        address = self.runtime.settings.management if self.runtime.services else None
+        if address is None or self._server is not None:
+            return
+        server = HTTPServer(application(self.runtime), max_body_size=2**20, idle_connection_timeout=60)
+        try:
+            server.listen(address.port, address.host)
+        except OSError as error:
+            # Logged as an error during the start, this ends mitmproxy with 1.
+            logger.error("llmproxy: option llm_management=%s: %s; use another port.", address, error.strerror)
+            return
+        self._server = server
+        logger.info("llmproxy: health and metrics at http://%s.", self.listening_at())
+
+    def listening_at(self) -> str:
+        """Host and port, once there is a listener; port 0 becomes the one that was given."""
+        sockets: list[socket.socket] = list(getattr(self._server, "_sockets", {}).values())
+        host, port = sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def done(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.stop()
+
+
+def application(runtime: Runtime) -> Application:
+    """The routes. Those of a management API will need its token; these two show nothing that is secret."""
+    given = {"runtime": runtime}
+    return Application(
+        [("/health", HealthHandler, given), ("/metrics", MetricsHandler, given)],
+        default_handler_class=NotFoundHandler,
+        log_function=lambda handler: None,  # noqa: ARG005 - tornado's signature; nothing is logged
+    )
+
+
+class Handler(RequestHandler):
+    """What all handlers share: the runtime, and errors in OpenAI's form."""
+
+    runtime: Runtime
+
+    def initialize(self, runtime: Runtime | None = None) -> None:
+        if runtime is not None:
+            self.runtime = runtime
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "llmproxy")
+        self.set_header("Cache-Control", "no-store")
+
+    def write_error(self, status_code: int, **_: Any) -> None:  # noqa: ARG002 - tornado's
+        error = {"message": self._reason, "type": "invalid_request_error", "param": None, "code": None}
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"error": error}))
+
+
+class NotFoundHandler(Handler):
+    def prepare(self) -> None:
+        self.send_error(404, reason="There is nothing here; see /health and /metrics.")
+
+
+class HealthHandler(Handler):
+    """200 while calls are served, 503 with the reasons otherwise."""
+
+    def get(self) -> None:
+        reasons = unhealthy(self.runtime)
+        self.set_status(503 if reasons else 200)
+        self.set_header("Content-Type", "application/json")
+        status = "failing" if reasons else "ok"
+        self.finish(
+            json.dumps(
+                {
+                    "status": status,
+                    "reasons": [{"code": reason.code, "message": reason.message} for reason in reasons],
+                }
+            )
+        )
+
+    def head(self) -> None:
+        self.get()
+
+
+class MetricsHandler(Handler):
+    def get(self) -> None:
+        if self.runtime.services is None:
+            self.send_error(503, reason="The proxy is not ready.")
+            return
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(metrics.exposition(self.runtime.figures()))
+
+
+def unhealthy(runtime: Runtime) -> list[Reason]:
+    """Why calls are refused, or may get lost, at this moment."""
+    services = runtime.services
+    if services is None:
+        return [Reason("proxy_not_ready", "the gate is not in force")]
+    reasons = []
+    if not services.worker.healthy:
+        reasons.append(Reason("spool_unavailable", "events cannot be written; see the log"))
+    if (waiting := services.worker.queue_length) > LONGEST_QUEUE:
+        reasons.append(Reason("queue_long", f"{waiting} finished calls wait to be written"))
+    if names := options.unsafe(ctx.options):
+        reasons.append(Reason("unsafe_options", f"unset {', '.join(names)}"))
+    try:
+        services.lookup.find("")
+    except StoreUnavailable as error:
+        reasons.append(Reason("store_unavailable", str(error)))
+    return reasons
