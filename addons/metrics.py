@@ -19,9 +19,9 @@ PREFIX = "llmproxy_"
 COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     # name: (help, labels, worst-case number of series)
     "calls": ("Calls that are on record.", ("endpoint", "outcome"), "22 endpoints x 8 outcomes = 176"),
-    "refused": ("Calls that the gate refused.", ("code",), "one per refusal code: 15"),
+    "refused": ("Calls that the gate refused.", ("code",), "one per refusal code"),
     "gaps": ("Calls whose cost cannot be told for sure.", ("reason",), "5"),
-    "usage": ("Calls with a usage, by where it comes from.", ("source",), "3"),
+    "usage": ("Calls with a usage, by where it comes from.", ("source",), "4"),
     "tokens": ("Tokens on record.", ("model", "side"), "(100 models + other) x 2 = 202"),
     "cost_usd": ("Cost on record, in US dollars.", ("project",), "100 projects + other + none = 102"),
 }

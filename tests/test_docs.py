@@ -10,7 +10,7 @@ from mitmproxy import options
 from mitmproxy.addonmanager import Loader
 from mitmproxy.master import Master
 
-from addons import refusal
+from addons import counters, metrics, refusal
 from addons.event import build_event, minimal_event
 from addons.options import declare
 from dispatch import message
@@ -127,3 +127,15 @@ def test_every_figure_of_the_summary_is_documented() -> None:
         *Totals().as_dict(),
         "failure",
     }
+
+
+def test_metrics_gaps_and_reasons_are_documented() -> None:
+    status = (ROOT / "docs" / "status.md").read_text()
+    named = {f"llmproxy_{name}_total" for name in metrics.COUNTERS} | {
+        f"llmproxy_{name}" for name in metrics.GAUGES
+    }
+    assert set(re.findall(r"^\| `(llmproxy_\w+)`", status, re.MULTILINE)) == named
+    assert first_cells(status, "## llmproxy status") == set(counters.GAPS)
+    source = (ROOT / "addons" / "management.py").read_text()
+    codes = status.split("| code |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", codes, re.MULTILINE)) == set(re.findall(r'Reason\("(\w+)"', source))

@@ -90,7 +90,8 @@ class FormReader:
     """Takes a form piece by piece. Never raises: what goes wrong is the form's `problem`.
 
     `strict`: also what only a lenient parser takes is a problem (text around the parts, names given twice),
-    because upstream's parser may then see other fields. For decisions, not for the record.
+    because upstream's parser may then see other fields. For decisions, not for the record, and for forms that
+    are fed whole: in pieces the line end after the last part would count as text.
     """
 
     def __init__(self, content_type: str, content_encoding: str = "", *, strict: bool = False) -> None:

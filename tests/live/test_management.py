@@ -81,7 +81,7 @@ def test_health_and_metrics(start_proxy: StartProxy, tenant: Tenant) -> None:
 def test_a_port_that_is_taken_stops_the_start(start_proxy: StartProxy) -> None:
     proxy = start_proxy("llm_management=127.0.0.1:0")
     taken = f"llm_management={address(proxy).removeprefix('http://')}"
-    other = Proxy(proxy.folder, [*proxy.options, taken])
+    other = Proxy(proxy.folder, [*proxy.options[:-1], taken])
     other.launch()
     assert other.wait() == 1
     assert taken in other.output
