@@ -100,7 +100,7 @@ class Counters:
         cost = event.get("cost")
         if not isinstance(cost, Mapping) or cost.get("usd") is None:
             return
-        project = str(event.get("project_id"))
+        project = str(event.get("project_id") or "none")
         if project not in self._cost and len(self._cost) >= LABELS:
             project = "other"
         try:

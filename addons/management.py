@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 from mitmproxy import ctx
 from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from addons import metrics, options
@@ -51,19 +51,15 @@ class Management:
             return
         server = HTTPServer(application(self.runtime), max_body_size=2**20, idle_connection_timeout=60)
         try:
-            server.listen(address.port, address.host)
+            sockets = bind_sockets(address.port, address.host)
         except OSError as error:
             # Logged as an error during the start, this ends mitmproxy with 1.
             logger.error("llmproxy: option llm_management=%s: %s; use another port.", address, error.strerror)
             return
+        server.add_sockets(sockets)
         self._server = server
-        logger.info("llmproxy: health and metrics at http://%s.", self.listening_at())
-
-    def listening_at(self) -> str:
-        """Host and port, once there is a listener; port 0 becomes the one that was given."""
-        sockets: list[socket.socket] = list(getattr(self._server, "_sockets", {}).values())
-        host, port = sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        bound = options.Address(*sockets[0].getsockname()[:2])  # port 0 becomes a free one
+        logger.info("llmproxy: health and metrics at http://%s.", bound)
 
     def done(self) -> None:
         if self._server is not None:

@@ -15,6 +15,8 @@ from addons.capture import Body
 from addons.credential import REMOVED
 from addons.exchange import Exchange
 from addons.openai.azure import azure
+from addons.openai.body import header
+from addons.openai.encoding import decode
 from addons.openai.endpoints import guess
 from store.secret import Secret
 
@@ -88,7 +90,8 @@ def to_exchange(
     )
     if recorded.status:
         exchange.status = recorded.status
-        exchange.response_headers = _headers(recorded.response_headers, decoded=recorded.decoded)
+        plain = recorded.decoded and not _is_coded(recorded.response_headers, recorded.response_body)
+        exchange.response_headers = _headers(recorded.response_headers, decoded=plain)
         exchange.response_body = Body(recorded.response_body, size=len(recorded.response_body))
         exchange.first_byte_at = recorded.first_byte
     return exchange
@@ -112,6 +115,15 @@ def _headers(headers: Headers, *, decoded: bool) -> list[tuple[str, str]]:
         for name, value in headers
         if name.lower() not in REMOVED and not (decoded and name.lower() == "content-encoding")
     ]
+
+
+def _is_coded(headers: Headers, body: bytes) -> bool:
+    """Whether a body that should be plain is still as its headers say: some recorders keep it so."""
+    if not body or body.lstrip()[:1] in b"{[" or body.startswith((b"data:", b"event:", b":")):
+        return False
+    coding = header(headers, "content-encoding")
+    data, error = decode(body, coding) if coding else (b"", None)
+    return error is None and bool(data)
 
 
 def _credentials(headers: Headers) -> list[str]:

@@ -54,6 +54,8 @@ def _load(path: Path) -> Scenario:
     asked, answered, expected = path.read_text(encoding="utf-8").split(SEPARATOR)
     line, request_headers, request_body = _message(asked)
     status, response_headers, response_body = _message(answered)
+    if dict(request_headers).get("content-type", "").startswith("multipart/"):
+        request_body = request_body.replace(b"\n", b"\r\n")  # RFC 2046: a form's lines end so
     method, url = line.split(" ")
     number, *how = status.split(" ")
     if "CRLF" in how:

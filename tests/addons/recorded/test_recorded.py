@@ -221,3 +221,17 @@ def test_a_form_in_har_without_its_text() -> None:
     (recorded,) = read(io.BytesIO(as_har([entry])))
     event = event_of(to_exchange(recorded))
     assert (event["model_requested"], event["usage"]["seconds"]) == ("whisper-1", 12)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_har_of_a_recorder_that_kept_the_coding(coding: str) -> None:
+    """The entry's headers name the coding, and here the base64 text really is in it."""
+    header, encode = CODINGS[coding]
+    entry = as_entry(SCENARIOS["chat"])
+    entry["response"]["headers"] = [{"name": "Content-Encoding", "value": header or "identity"}]
+    coded = base64.b64encode(encode(SCENARIOS["chat"].response.body)).decode()
+    entry["response"]["content"] = {"size": 1, "encoding": "base64", "text": coded}
+    (recorded,) = read(io.BytesIO(as_har([entry])))
+    event = event_of(to_exchange(recorded))
+    assert event["usage"]["source"] == "api"
+    assert event["truncated"] == []
