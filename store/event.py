@@ -39,7 +39,7 @@ def blank_event() -> Event:
         "user": None,
         "model": None,
         "model_requested": None,
-    "model_mismatch": None,
+        "model_mismatch": None,
         "service_tier": None,
         "finish_reasons": [],
         "response_id": None,

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from addons.calls import Call
+from addons.openai.endpoints import resolve
 from addons.openai.glance import glance
 from addons.opening import opening
 from store.models import Grant, Project, Token
@@ -44,7 +45,7 @@ def _call(body: bytes, number: int) -> Call:
         url="/v1/chat/completions",
         headers=[("user-agent", "OpenAI/Python 2.8.1"), ("x-stainless-lang", "python")],
         client_address="127.0.0.1",
-        endpoint="chat",
+        kind=resolve("POST", "/v1/chat/completions"),
         started_at=datetime.now(UTC),
         started=0.0,
         id=f"01a21102-cec9-72d8-ba5f-{number:012x}",
