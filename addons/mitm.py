@@ -5,6 +5,10 @@ Nothing here is public API of mitmproxy; ``tests/addons/test_mitm.py`` fails whe
 
 from __future__ import annotations
 
+import atexit
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,3 +88,20 @@ def on_request_headers_sent(replace: Callable[[http.Request, Connection], http.R
 def inactivity_timeout() -> float:
     """Seconds without traffic after which mitmproxy closes a connection (an option from 12.2.1 on)."""
     return float(getattr(ctx.options, "tcp_timeout", getattr(server, "TCP_TIMEOUT", 600)))
+
+
+def end_plainly_after_a_refused_start() -> None:
+    """See to it that a process that refuses to start ends with 1, as mitmproxy means it to.
+
+    Listeners are open by then. On Python 3.11 the Rust thread of a UDP listener may ask for the interpreter
+    while that is taken down, and crash (exit code 139); so it is not taken down.
+    """
+    if sys.version_info < (3, 12) and type(ctx.master).__module__.startswith("mitmproxy.tools."):
+        atexit.register(_end)
+
+
+def _end() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

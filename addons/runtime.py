@@ -122,6 +122,7 @@ class Runtime:
         """
         self.refused = True
         logger.error("%s", error)
+        mitm.end_plainly_after_a_refused_start()
 
     def _open(self) -> Services:
         store, spool = self.settings.store, self.settings.spool

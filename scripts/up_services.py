@@ -37,7 +37,7 @@ class Place:
     web_port: int | None
     """None: mitmdump."""
     cloudwatch: tuple[str, ...] = ()
-    """Options of a second dispatcher, for CloudWatch Logs; none without."""
+    """The dispatcher's options for CloudWatch Logs; none without."""
 
     @property
     def authority(self) -> Path:
@@ -60,7 +60,7 @@ class Services:
         # The key is in the store; nothing that runs needs it in its environment.
         environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
         self._processes = Processes(place.data / "logs", environment)
-        self._dispatchers: dict[str, Process] = {}
+        self._dispatcher: Process | None = None
         self.proxy: Process | None = None
 
     def start(self) -> Path:
@@ -72,9 +72,7 @@ class Services:
         self._wait_for(lambda: listens(self._place.reverse_port), "the reverse listener")
         if self._place.web_port:
             self._wait_for(lambda: self.web_address() is not None, "mitmweb")
-        for service in self._services():
-            command = self._dispatch_command(service, "--follow")
-            self._dispatchers[service] = self._processes.start(f"dispatcher-{service}", command)
+        self._dispatcher = self._processes.start("dispatcher", self._dispatch_command("--follow"))
         return trust.write_bundle(self._place.authority, os.environ)
 
     def ended(self) -> Process | None:
@@ -90,22 +88,17 @@ class Services:
         """Stop the proxy, ship what it wrote, stop the rest. Returns what went wrong, if anything."""
         if self.proxy and self.proxy in self._processes.running:
             self._processes.stop(self.proxy, PROXY_STOP_SECONDS)
-        troubles = [self._drain(service) for service in self._dispatchers]
-        return "; ".join(trouble for trouble in troubles if trouble) or None
-
-    def _drain(self, service: str) -> str | None:
-        """Stop a dispatcher and ship what it has left. Returns what went wrong, if anything."""
-        follower = self._dispatchers[service]
-        if follower not in self._processes.running:
+        if self._dispatcher not in self._processes.running:
             return None
-        self._processes.stop(follower, DISPATCHER_STOP_SECONDS)
-        drain = self._processes.start(f"drain-{service}", self._dispatch_command(service, "--once"))
+        self._processes.stop(self._dispatcher, DISPATCHER_STOP_SECONDS)
+        # One that was told to end just after its start may not have begun.
+        drain = self._processes.start("drain", self._dispatch_command("--once"))
         try:
             code = drain.popen.wait(DRAIN_SECONDS)
         except subprocess.TimeoutExpired:
             code = -1
         said = " / ".join(drain.last_lines(1))
-        return f"the spool could not be drained to {service} ({drain.log}): {said}" if code else None
+        return f"the spool could not be drained ({drain.log}): {said}" if code else None
 
     def close(self) -> None:
         """End at once whatever still runs."""
@@ -128,14 +121,13 @@ class Services:
             )
         )
 
-    def _services(self) -> list[str]:
-        return ["file", "cloudwatch"] if self._place.cloudwatch else ["file"]
-
-    def _dispatch_command(self, service: str, way: str) -> list[str]:
+    def _dispatch_command(self, way: str) -> list[str]:
+        """One dispatcher for all sinks: it knows every consumer before it removes what all are done with."""
         place = self._place
-        options = ("--output", str(place.events)) if service == "file" else place.cloudwatch
+        services = "file,cloudwatch" if place.cloudwatch else "file"
+        options = ("--output", str(place.events), *place.cloudwatch)
         return python_module(
-            "scripts.cli", "dispatch", "--service", service, *options, "--spool", str(place.spool), way
+            "scripts.cli", "dispatch", "--service", services, *options, "--spool", str(place.spool), way
         )
 
     def _wait_for(self, ready: Callable[[], bool], what: str) -> None:

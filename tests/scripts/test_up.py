@@ -220,7 +220,8 @@ def test_a_cloudwatch_that_is_not_there_loses_nothing(tmp_path: Path) -> None:
     gone = ["--log-group", "/llm/usage", "--region", "eu-central-1", "--endpoint-url", "http://127.0.0.1:9"]
     done = up(tmp_path, "--once", *gone, *PORTS, **AWS)
     assert done.returncode == 1
-    assert "could not be drained to cloudwatch" in done.stderr
+    assert "the spool could not be drained" in done.stderr
+    assert "cloudwatch: " in done.stderr
     assert any(b"llm_proxy_usage" in path.read_bytes() for path in (tmp_path / "spool").glob("*.jsonl"))
 
 
