@@ -11,10 +11,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from dispatch.errors import Misconfigured
-from dispatch.options import Kind, Option, boolean, choice, duration, path, size, whole
+from dispatch.message import SHAPES
+from dispatch.options import Kind, Option, boolean, choice, duration, path, size, whole, words
 
 GROUP = "llmproxy.sinks"
-RESERVED = ("include_content", "batch_size", "consumer")
+RESERVED = ("include_content", "include_client", "batch_size", "consumer")
 """Options that every sink has anyway."""
 
 
@@ -33,11 +34,17 @@ def _lazily(module: str, name: str) -> Callable[..., Any]:
     return make
 
 
+SHAPE = Option("shape", "usage: the flat message; full: the event as spooled.", choice(*SHAPES), "usage")
 CLOUDWATCH = Kind(
     "cloudwatch",
     (
         Option("log_group", "Log group; made if it is missing.", required=True, flag="--log-group"),
-        Option("log_stream", "Log stream.  [default: llmproxy-HOSTNAME]", flag="--log-stream"),
+        Option(
+            "log_stream",
+            "Log stream; may hold {host}, {date}, {project_id}.",
+            default="llmproxy-{host}",
+            flag="--log-stream",
+        ),
         Option(
             "region",
             "Without it, the AWS configuration says.",
@@ -45,6 +52,21 @@ CLOUDWATCH = Kind(
             env=("AWS_REGION", "AWS_DEFAULT_REGION"),
         ),
         Option("endpoint_url", "Another endpoint, such as a local moto server.", flag="--endpoint-url"),
+        Option(
+            "streams", "Streams that are written side by side, numbered.", whole(1, 32), 1, flag="--streams"
+        ),
+        Option("max_event_size", "Larger events lose content; at most 1MiB.", size, default="256KiB"),
+        Option("emf", "Add metrics in the embedded metric format.", boolean, default=False, flag="--emf"),
+        Option(
+            "emf_dimensions",
+            "Separated by commas; project+model is a combination.",
+            words,
+            default="project,model,endpoint,outcome",
+            flag="--emf-dimensions",
+        ),
+        Option("emf_namespace", "Of the metrics.", default="LLMProxy", flag="--emf-namespace"),
+        Option("heartbeat", "Time between signs of life, for an alarm; 0 for none.", duration, default="60s"),
+        SHAPE,
     ),
     _lazily("cloudwatch", "make"),
 )
@@ -63,6 +85,7 @@ FILE = Kind(
         Option("rotate_every", "Begin a new file each 1h, 1d ... of UTC.", duration),
         Option("zstd", "Compress files that are rotated.", boolean, default=False),
         Option("keep", "Rotated files that are left.  [default: all]", whole(1, 1_000_000)),
+        SHAPE,
     ),
     _lazily("file", "FileSink"),
 )
@@ -120,7 +143,7 @@ OTLP = Kind(
     ),
     _lazily("otlp", "OtlpSink"),
 )
-STDOUT = Kind("stdout", (), _lazily("stdout", "StdoutSink"))
+STDOUT = Kind("stdout", (SHAPE,), _lazily("stdout", "StdoutSink"))
 BUILT_IN = {kind.name: kind for kind in (CLOUDWATCH, FILE, HELICONE, LUNARY, OTLP, STDOUT)}
 
 

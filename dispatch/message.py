@@ -1,14 +1,15 @@
 """From a record of the spool to the message that leaves the machine.
 
-An allow-list: what is not named here stays in the spool. Without `include_content` a message holds no text
-of a prompt or an answer, no header, and no error text (which may quote either).
+The shape ``usage`` is an allow-list: what is not named here stays in the spool. Its first names are those of
+the flat message that dashboards may rely on already; the additions follow. The shape ``full`` is the record
+as it was spooled. What of content and addresses is in a record here has passed :mod:`dispatch.privacy`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 USAGE_TYPE = "llm_proxy_usage"
@@ -54,29 +55,90 @@ FIELDS = (
     "truncated",
     "dropped",
 )
+FLAT = (
+    "type",
+    "timestamp",
+    "run_id",
+    "event",
+    "request_id",
+    "path",
+    "model",
+    "project_id",
+    "token_id",
+    "status",
+    "duration_ms",
+    "user",
+    "usage",
+    "token_metadata",
+)
+"""The flat names, in this order; `run_id` is the event's `event_id`, `event` is always `finish`."""
+DERIVED = ("cost_usd", "failed")
+"""Numbers for queries and metrics: `cost_usd` where the cost is known, since `cost.usd`, a decimal as text,
+can't be added up there; `failed` is 1 where the outcome is not `ok`, else 0."""
+ADDED = (*(name for name in FIELDS if name not in FLAT), "error", "client")
+"""The other fields, under their own names. Of the last two only some members are sent."""
 CONTENT = ("request", "response")
 WRITER_FIELDS = ("event_id", "writer", "last_seq")
 
+DROPPED_IN_ORDER = (
+    ("request", "body"),
+    ("response", "body"),
+    ("request", "headers"),
+    ("error", "message"),
+    ("rate_limit",),
+    ("client",),
+)
+"""What an event that is too large for its backend goes without, one after another until it fits."""
 
-def message(record: Mapping[str, Any], *, include_content: bool = False) -> dict[str, Any]:
-    """The message of a record: the flat shape of a usage event, or of a writer's closing record."""
-    kind = record.get("type")
-    shown: dict[str, Any] = {"type": kind, "timestamp": record.get("timestamp")}
-    if kind != USAGE_TYPE:
+SHAPES = ("usage", "full")
+Message = dict[str, Any]
+
+
+def message(record: Mapping[str, Any], *, include_content: bool = False, shape: str = "usage") -> Message:
+    """The message of a record: of a call, or of a writer's closing record.
+
+    Without `include_content` it has no prompt, answer, header or error text, whatever the record has.
+    """
+    if shape == "full":
+        shown = dict(record)
+    elif record.get("type") == USAGE_TYPE:
+        shown = _flat(record)
+    else:
+        shown = {"type": record.get("type"), "timestamp": record.get("timestamp")}
         return shown | {name: record[name] for name in WRITER_FIELDS if name in record}
-    shown |= {"run_id": record.get("event_id"), "event": "finish"}
-    shown |= {name: record[name] for name in FIELDS if name in record}
-    shown["error"] = _error(record.get("error"), include_content)
-    shown["client"] = _client(record.get("client"), include_content)
-    if include_content:
-        shown |= {name: record[name] for name in CONTENT if name in record}
+    error = record.get("error")
+    if isinstance(error, Mapping) and not include_content:
+        shown["error"] = {name: item for name, item in error.items() if name != "message"}
+    for name in CONTENT:
+        shown.pop(name, None)
+        if include_content and name in record:
+            shown[name] = record[name]
     return shown
 
 
-def without_content(shown: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """The same message with its bodies left out, and a word on that."""
-    kept = {name: value for name, value in shown.items() if name not in CONTENT}
-    kept["truncated"] = [*(shown.get("truncated") or []), reason]
+def smaller(shown: Message, size: int) -> Iterator[Message]:
+    """The message with one part after another left out, each noted in `truncated`; `size` was its bytes."""
+    truncated = list(shown.get("truncated") or [])
+    for path in DROPPED_IN_ORDER:
+        if _holds(shown, path):
+            truncated.append(f"{'.'.join(path)}: dropped, the event had {size} bytes")
+            shown = {**_without(shown, path), "truncated": list(truncated)}
+            yield shown
+
+
+def _holds(shown: Message, path: Sequence[str]) -> bool:
+    head, *rest = path
+    inner = shown.get(head)
+    if not rest:
+        return bool(inner)
+    return isinstance(inner, Mapping) and inner.get(rest[0]) is not None
+
+
+def _without(shown: Message, path: Sequence[str]) -> Message:
+    head, *rest = path
+    kept = {name: value for name, value in shown.items() if name != head}
+    if rest and (inner := {name: value for name, value in shown[head].items() if name != rest[0]}):
+        return shown | {head: inner}
     return kept
 
 
@@ -86,15 +148,30 @@ def encode(shown: Any) -> str:
     return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
-def _error(error: Any, include_content: bool) -> dict[str, Any] | None:
-    if not isinstance(error, Mapping):
+def cost_usd(record: Mapping[str, Any]) -> float | None:
+    """What a call cost, as a number; None where that is not known."""
+    cost = record.get("cost")
+    try:
+        return float(cost["usd"]) if isinstance(cost, Mapping) and cost.get("usd") is not None else None
+    except (TypeError, ValueError):
         return None
-    names = ("type", "code", "message") if include_content else ("type", "code")
-    return {name: error.get(name) for name in names}
 
 
-def _client(client: Any, include_content: bool) -> dict[str, Any] | None:
-    if not isinstance(client, Mapping):
-        return None
-    names = ("ip", "sdk", "user_agent") if include_content else ("ip", "sdk")
-    return {name: client.get(name) for name in names}
+def failed(record: Mapping[str, Any]) -> int:
+    """1 for a call that did not end well, else 0."""
+    return int(record.get("outcome") != "ok")
+
+
+def _flat(record: Mapping[str, Any]) -> Message:
+    shown: Message = {"type": USAGE_TYPE, "timestamp": record.get("timestamp")}
+    shown |= {"run_id": record.get("event_id"), "event": "finish"}
+    shown |= {name: record[name] for name in FLAT if name in record}
+    usage = record.get("usage")
+    if isinstance(usage, Mapping):
+        # As it came it is in the other fields too; Logs Insights finds only so many fields in an event.
+        shown["usage"] = {name: item for name, item in usage.items() if name != "raw"}
+    if (usd := cost_usd(record)) is not None:
+        shown["cost_usd"] = usd
+    shown["failed"] = failed(record)
+    shown |= {name: record[name] for name in ADDED if name in record}
+    return shown | {name: record.get(name) for name in ADDED[-2:]}

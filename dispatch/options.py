@@ -75,6 +75,12 @@ def choice(*values: str) -> Callable[[Any], str]:
     return word
 
 
+def words(value: Any) -> list[str]:
+    """Words separated by commas; a list in TOML."""
+    given = value if isinstance(value, list) else str(value).split(",")
+    return [word for word in (str(part).strip() for part in given) if word]
+
+
 SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 

@@ -24,6 +24,7 @@ import threading
 import time
 from datetime import datetime
 
+from dispatch import sinks
 from dispatch.delivery import Delivery, Totals
 from dispatch.sinks import Sink
 from store.spool import Batch, SpoolReader
@@ -107,6 +108,8 @@ class Dispatcher:
         if not batch or now - self._looked > BACKLOG_SECONDS:
             self.totals.backlog = self._reader.backlog()
             self._looked = now
+        if self._follow and isinstance(self._sink, sinks.Beating):
+            self._sink.beat(self.totals.backlog)
 
     def _reclaim(self) -> None:
         self._reclaimed = time.monotonic()

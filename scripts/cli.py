@@ -10,6 +10,7 @@ from scripts.options import Places, places
 COMMANDS = {
     "project": "scripts.project_commands:project",
     "token": "scripts.token_commands:token",
+    "cloudwatch": "scripts.cloudwatch_commands:cloudwatch",
     "run": "scripts.run_command:run",
     "env": "scripts.run_command:env",
     "doctor": "scripts.doctor_command:doctor",

@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 EPILOG = """Each option is a flag, a variable, or a key of the --config file, in this order: --batch-size,
 DISPATCHER_BATCH_SIZE, batch_size = 1000; --log-group, DISPATCHER_CLOUDWATCH_LOG_GROUP, log_group below
-[cloudwatch]. Batch size, consumer and include-content may differ for each sink: --file-batch-size and so on.
-Secrets are better in the environment or the file: other users of the machine see flags.
+[cloudwatch]. Batch size, consumer, include-content and include-client may differ for each sink:
+--file-batch-size and so on. Secrets are better in the environment or the file: other users of the machine
+see flags.
 
 \b
 SIGTERM, SIGINT  send what is left, for --grace seconds at most, then end; twice: end now
@@ -83,6 +84,21 @@ failed its --check; 2 wrong usage."""
     envvar=["DISPATCHER_INCLUDE_CONTENT", "LLM_PROXY_DISPATCHER_VERBOSE"],
     show_envvar=True,
     help="Send prompts, answers, headers and error texts too.",
+)
+@click.option(
+    "--include-client",
+    is_flag=True,
+    envvar="DISPATCHER_INCLUDE_CLIENT",
+    show_envvar=True,
+    help="Send the addresses and user agents of clients too.",
+)
+@click.option(
+    "--redact",
+    metavar="KIND",
+    multiple=True,
+    envvar="DISPATCHER_REDACT",
+    show_envvar=True,
+    help="Take out of content: key, email, iban, card, phone, all, or re:EXPRESSION. May be repeated.",
 )
 @click.option(
     "--consumer",

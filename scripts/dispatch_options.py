@@ -19,6 +19,8 @@ from dispatch import options
 from dispatch.catalog import RESERVED, BadSink, kinds
 from dispatch.errors import Misconfigured
 from dispatch.options import Kind, Option
+from dispatch.privacy import Guarded, Privacy
+from dispatch.redact import redactor
 from dispatch.supervisor import Job
 
 PREFIX = "DISPATCHER_"
@@ -64,6 +66,7 @@ class SinkOption(click.Option):
 
 OWN = (
     Option("include_content", "", options.boolean),
+    Option("include_client", "", options.boolean),
     Option("batch_size", "", options.whole(1, 10_000)),
     Option("consumer", ""),
 )
@@ -222,6 +225,10 @@ def _job(kind: Kind, params: Mapping[str, Any]) -> Job:
 
     try:
         sink = kind.make(**own, include_content=setting("include_content"))
+        privacy = Privacy(setting("include_content"), setting("include_client"), redactor(params["redact"]))
     except Misconfigured as error:
         raise click.UsageError(str(error)) from error
-    return Job(kind.name, setting("consumer") or kind.name, setting("batch_size"), sink)
+    guarded = Guarded(sink, privacy)
+    # A batch for each of the streams that are written side by side.
+    batch_size = setting("batch_size") * own.get("streams", 1)
+    return Job(kind.name, setting("consumer") or kind.name, batch_size, guarded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from store.spool import Record
 
@@ -59,3 +59,15 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Beating(Protocol):
+    """What a sink may do besides: tell its backend that the dispatcher lives, though nothing is sent."""
+
+    def beat(self, backlog: int) -> None:
+        """Called between batches of a dispatcher that follows its spool, so never while one is stuck.
+
+        `backlog`: bytes that are left in the spool. Says nothing when it fails: what follows will.
+        """
+        ...

@@ -41,6 +41,7 @@ class FileSink:
         rotate_every: float | None = None,
         zstd: bool = False,
         keep: int | None = None,
+        shape: str = "usage",
         include_content: bool = False,
     ) -> None:
         """`rotate_size` in bytes; `rotate_every` in seconds: a file holds what was written within one such
@@ -51,9 +52,13 @@ class FileSink:
         self._zstd = zstd
         self._keep = keep
         self._include_content = include_content
+        self._shape = shape
 
     def plan(self, records: Sequence[Record]) -> Plan:
-        lines = [encode(message(record.value, include_content=self._include_content)) for record in records]
+        lines = [
+            encode(message(record.value, include_content=self._include_content, shape=self._shape))
+            for record in records
+        ]
         return Plan([Parcel(records, "".join(f"{line}\n" for line in lines).encode())])
 
     def send(self, parcel: Parcel) -> list[Rejected]:

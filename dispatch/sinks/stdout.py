@@ -17,11 +17,15 @@ class StdoutSink:
 
     name = "stdout"
 
-    def __init__(self, *, include_content: bool = False) -> None:
+    def __init__(self, *, shape: str = "usage", include_content: bool = False) -> None:
         self._include_content = include_content
+        self._shape = shape
 
     def plan(self, records: Sequence[Record]) -> Plan:
-        lines = [encode(message(record.value, include_content=self._include_content)) for record in records]
+        lines = [
+            encode(message(record.value, include_content=self._include_content, shape=self._shape))
+            for record in records
+        ]
         return Plan([Parcel(records, "".join(f"{line}\n" for line in lines).encode())])
 
     def send(self, parcel: Parcel) -> list[Rejected]:

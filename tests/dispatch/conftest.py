@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from uuid_utils import uuid7
 
+from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from store.models import rfc3339
 from store.spool import SpoolWriter
-from tests.dispatch.cloudwatch import REGION, Layer, moto_server
+from tests.dispatch.cloudwatch import REGION, moto_server
 
 _groups = itertools.count(1)
 
@@ -26,8 +27,9 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def layer(moto: str) -> Iterator[Layer]:
-    with Layer(moto).running() as running:
+def strict() -> Iterator[StrictCloudWatch]:
+    """A CloudWatch Logs that holds every limit and fails as it is told to."""
+    with StrictCloudWatch() as running:
         yield running
 
 

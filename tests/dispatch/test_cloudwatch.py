@@ -1,7 +1,13 @@
+"""The sink against a strict server of our own, and against moto; real HTTP, real boto3."""
+
 from __future__ import annotations
 
 import json
+import logging
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,64 +16,169 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatch.errors import Misconfigured
+from dispatch import delivery
+from dispatch.delivery import Delivery, GaveUp, Totals
+from dispatch.errors import Misconfigured, Unavailable
+from dispatch.privacy import Guarded, Privacy
+from dispatch.service import Dispatcher
+from dispatch.sinks import Rejected
 from dispatch.sinks.cloudwatch import MAX_MESSAGE, CloudWatchSink
+from dispatch.sinks.cloudwatch import sink as sink_module
+from dispatch.sinks.cloudwatch.streams import StreamNames
+from scripts.benchmarks.strict_cloudwatch import (
+    ACCESS_DENIED,
+    ALREADY_ACCEPTED,
+    EXPIRED,
+    FAULTS,
+    GROUP_DELETED,
+    STREAM_DELETED,
+    TIMEOUT_AFTER,
+    Fault,
+    Rejection,
+    StrictCloudWatch,
+    violation,
+)
+from scripts.benchmarks.strict_cloudwatch.operations import OPERATIONS
 from store.models import rfc3339
 from store.spool import Record, SpoolReader
-from tests.dispatch.cloudwatch import CUT_AFTER, CUT_BEFORE, REGION, Layer, client, stored, violation
+from tests.dispatch.cloudwatch import REGION, client, stored
 from tests.dispatch.conftest import Run, to_cloudwatch, usage_event, write
 
+Drain = Callable[..., Totals]
 
-def ids(messages: list[dict[str, Any]]) -> list[str]:
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
+    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.02)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def make(strict: StrictCloudWatch, group: str) -> Callable[..., CloudWatchSink]:
+    """A sink that writes to the stream `proxy` of the strict server."""
+
+    def make(stream: str = "proxy", streams: int = 1, **options: Any) -> CloudWatchSink:
+        names = StreamNames(stream, streams)
+        return CloudWatchSink(group, names, region=REGION, endpoint_url=strict.url, **options)
+
+    return make
+
+
+@pytest.fixture
+def drain(spool: Path, make: Callable[..., CloudWatchSink]) -> Drain:
+    """Drain the spool in this process."""
+
+    def drain(*, batch_size: int = 1000, **options: Any) -> Totals:
+        sink = make(**options)
+        privacy = Privacy(include_content=options.get("include_content", False))
+        with SpoolReader(spool, "cloudwatch") as reader:
+            guarded = Guarded(sink, privacy)
+            dispatcher = Dispatcher(reader, guarded, batch_size=batch_size, follow=False)
+            dispatcher.run()
+        sink.close()
+        return dispatcher.totals
+
+    return drain
+
+
+def ids(messages: Sequence[dict[str, Any]]) -> list[str]:
     return [message["event_id"] for message in messages if message["type"] == "llm_proxy_usage"]
 
 
+def letters(spool: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (spool / "dead" / "cloudwatch.jsonl").read_text().splitlines()]
+
+
 def test_group_and_stream_are_made_and_order_is_kept(
-    moto: str, layer: Layer, group: str, spool: Path, dispatch: Run
+    strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run
 ) -> None:
     at = datetime.now(UTC) - timedelta(minutes=5)
     events = [usage_event(n, at + timedelta(milliseconds=n // 3)) for n in range(2500)]
     written = write(spool, events)
-    done = dispatch(*to_cloudwatch(layer.url, group, "--batch-size", "700", "--json"))
+    done = dispatch(*to_cloudwatch(strict.url, group, "--batch-size", "700", "--json"))
     assert done.returncode == 0, done.stderr
     totals = json.loads(done.stdout)
     assert (totals["sent"], totals["dead"], totals["batches"]) == (2501, 0, 4)
-    found = stored(moto, group)
+    found = strict.messages(group, "proxy")
     assert ids(found) == written
-    assert found[0]["stored_at"] == int(at.timestamp() * 1000)
-    assert found[-1]["type"] == "llm_proxy_writer" or found[-1]["last_seq"] == 2500
+    assert found[-1]["last_seq"] == 2500
+    assert strict.events(group)[0].timestamp == int(at.timestamp() * 1000)
     assert "SECRET" not in json.dumps(found)
-    streams = client(moto).describe_log_streams(logGroupName=group)["logStreams"]
-    assert [stream["logStreamName"] for stream in streams] == ["proxy"]
-    assert layer.refused == []
-    again = dispatch(*to_cloudwatch(layer.url, group, "--json"))
+    assert list(strict.logs.groups[group].streams) == ["proxy"]
+    assert len({put.connection for put in strict.puts}) == 1, "the connection is kept alive"
+    assert not any(put.sequence_token for put in strict.puts)
+    again = dispatch(*to_cloudwatch(strict.url, group, "--json"))
     assert json.loads(again.stdout)["sent"] == 0
     assert list(spool.glob("*.jsonl")) == [], "what was sent is removed"
 
 
+def test_the_same_with_moto(moto: str, group: str, spool: Path, dispatch: Run) -> None:
+    written = write(spool, [usage_event(n) for n in range(300)])
+    done = dispatch(*to_cloudwatch(moto, group))
+    assert done.returncode == 0, done.stderr
+    found = stored(moto, group)
+    assert sorted(ids(found)) == sorted(written)
+    streams = client(moto).describe_log_streams(logGroupName=group)["logStreams"]
+    assert [stream["logStreamName"] for stream in streams] == ["proxy"]
+
+
 def test_calls_stay_within_the_limits_of_the_service(
-    moto: str, layer: Layer, group: str, spool: Path, dispatch: Run
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
 ) -> None:
-    """Large, multi-byte messages over three days, one of them too long for any call."""
+    """Large, multi-byte messages over three days."""
     now = datetime.now(UTC)
     events = [
         usage_event(n, now - timedelta(hours=n % 72), response={"body": "ж" * 60_000}) for n in range(60)
     ]
-    events.append(usage_event(60, now, response={"body": "ж" * 200_000}))
     written = write(spool, events)
-    done = dispatch(*to_cloudwatch(layer.url, group, "--include-content"))
-    assert done.returncode == 0, done.stderr
-    assert layer.refused == []
-    assert max(layer.puts) < 20
-    found = {message["event_id"]: message for message in stored(moto, group)}
+    drain(include_content=True)
+    assert {put.outcome for put in strict.puts[1:]} == {"stored"}
+    found = {message["event_id"]: message for message in strict.messages(group)}
     assert set(written) <= set(found)
     assert found[written[0]]["response"]["body"] == "ж" * 60_000
-    assert "response" not in found[written[60]]
-    assert "too many for CloudWatch" in found[written[60]]["truncated"][0]
+
+
+def test_what_is_too_long_is_shrunk_in_order_and_marked(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    now = datetime.now(UTC)
+    long = "ж" * 80_000
+    sizes = [
+        {"request": {"headers": {"h": "v"}, "body": long}, "response": {"body": "short"}},
+        {"request": {"headers": {"h": "v"}, "body": long}, "response": {"body": long + long}},
+        {"request": {"headers": {"h": long}, "body": "short"}, "response": {"body": "short"}},
+        {"token_metadata": {"k": long + long}},
+    ]
+    written = write(spool, [usage_event(n, now, **fields) for n, fields in enumerate(sizes)])
+    totals = drain(include_content=True, max_message=100_000)
+    found = {message["event_id"]: message for message in strict.messages(group)}
+    one, two, three = (found[event] for event in written[:3])
+    assert one["request"] == {"headers": {"h": "v"}}
+    assert one["response"] == {"body": "short"}
+    assert [text.partition(":")[0] for text in one["truncated"]] == ["request.body"]
+    assert "response" not in two
+    assert [text.partition(":")[0] for text in two["truncated"]] == ["request.body", "response.body"]
+    assert "request" not in three
+    assert three["usage"] == {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3, "source": "api"}
+    assert totals.dead == 1
+    assert [json.loads(letter["line"])["event_id"] for letter in letters(spool)] == [written[3]]
+    assert "too long" in letters(spool)[0]["reason"]
+
+
+def test_the_largest_event_that_the_service_allows(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    write(spool, [usage_event(1, response={"body": "x" * 900_000})])
+    drain(include_content=True, max_message=10**9)
+    assert "truncated" not in strict.messages(group)[0]
+    assert max(put.size for put in strict.puts) > 900_000
 
 
 def test_events_that_are_too_old_are_put_aside_and_too_new_ones_are_kept(
-    moto: str, layer: Layer, group: str, spool: Path, dispatch: Run
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
 ) -> None:
     now = datetime.now(UTC)
     events = [
@@ -77,69 +188,270 @@ def test_events_that_are_too_old_are_put_aside_and_too_new_ones_are_kept(
         usage_event(3, now + timedelta(days=2)),
     ]
     written = write(spool, events)
-    done = dispatch(*to_cloudwatch(layer.url, group, "--json"))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["dead"] == 1
-    assert sorted(ids(stored(moto, group))) == sorted(written[1:])
-    assert layer.refused == []
-    letters = [json.loads(line) for line in (spool / "dead" / "cloudwatch.jsonl").read_text().splitlines()]
-    assert [json.loads(letter["line"])["event_id"] for letter in letters] == written[:1]
-    assert "14 days" in letters[0]["reason"]
+    assert drain().dead == 1
+    assert sorted(ids(strict.messages(group))) == sorted(written[1:])
+    assert [json.loads(letter["line"])["event_id"] for letter in letters(spool)] == written[:1]
+    assert "14 days" in letters(spool)[0]["reason"]
 
 
-FAULTS = [
-    (400, "ThrottlingException"),
-    (503, "ServiceUnavailableException"),
-    (500, "InternalFailure"),
-    CUT_BEFORE,
-    CUT_AFTER,
-    (400, "DataAlreadyAcceptedException"),
-]
+@pytest.mark.parametrize(
+    ("rejection", "lost"),
+    [
+        (Rejection(too_old_end=2), {0: "older than 14 days", 1: "older than 14 days"}),
+        (Rejection(too_old_end=1, expired_end=3), {0: "14 days", 1: "retention", 2: "retention"}),
+        (Rejection(too_new_start=4), {4: "2 hours ahead", 5: "2 hours ahead"}),
+        (Rejection(too_new_start=0), dict.fromkeys(range(6), "2 hours ahead")),
+        (Rejection(too_old_end=1, too_new_start=5), {0: "14 days", 5: "2 hours ahead"}),
+        (Rejection(too_old_end=0), {}),
+    ],
+    ids=str,
+)
+def test_what_an_answer_of_200_rejects_is_put_aside_and_nothing_else(
+    rejection: Rejection,
+    lost: dict[int, str],
+    strict: StrictCloudWatch,
+    group: str,
+    spool: Path,
+    drain: Drain,
+) -> None:
+    written = write(spool, [usage_event(n) for n in range(6)])
+    strict.create(group, "proxy")
+    strict.faults = [Fault("rejects", reject=rejection)]
+    totals = drain(batch_size=6)
+    assert totals.dead == len(lost)
+    assert totals.sent == 7 - len(lost)
+    assert ids(strict.messages(group)) == [event for n, event in enumerate(written) if n not in lost]
+    if lost:
+        reasons = {json.loads(letter["line"])["event_id"]: letter["reason"] for letter in letters(spool)}
+        assert reasons.keys() == {written[n] for n in lost}
+        assert all(reason in reasons[written[n]] for n, reason in lost.items())
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_faults_are_outlived(
-    fault: Any, moto: str, layer: Layer, group: str, spool: Path, dispatch: Run
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_faults_are_outlived_in_order(
+    fault: Fault, strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
 ) -> None:
     written = write(spool, [usage_event(n) for n in range(30)])
-    client(moto).create_log_group(logGroupName=group)
-    client(moto).create_log_stream(logGroupName=group, logStreamName="proxy")
-    layer.faults = [fault]
-    done = dispatch(*to_cloudwatch(layer.url, group, "--batch-size", "10", "--json"))
-    assert done.returncode == 0, done.stderr
-    found = ids(stored(moto, group))
-    twice = 10 if fault == CUT_AFTER else 0
-    missing = 10 if fault[1] == "DataAlreadyAcceptedException" else 0  # the layer lied
-    assert set(found) == set(written[missing:])
-    assert len(found) == 30 + twice - missing
-    assert json.loads(done.stdout)["retries"] == (0 if missing else 1)
+    strict.create(group, "proxy")
+    strict.faults = [None, fault]
+    totals = drain(batch_size=10)
+    found = ids(strict.messages(group))
+    if fault in {STREAM_DELETED, GROUP_DELETED}:
+        assert found == written[10:], "what was stored before is gone with it; the rest is not"
+        assert totals.retries == 0
+        return
+    assert [event for n, event in enumerate(found) if event not in found[:n]] == written
+    assert len(found) == 30 + 10 * fault.stored
+    assert totals.retries == 1
 
 
-def test_one_bad_event_does_not_hold_up_the_others(
-    moto: str, layer: Layer, group: str, spool: Path, dispatch: Run
+def test_an_answer_that_never_comes(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer.poison = "gpt-poison"
+    """Taken, and not known to be: sent again, with the same event ids."""
+    monkeypatch.setattr(sink_module, "READ_SECONDS", 0.5)
+    written = write(spool, [usage_event(n) for n in range(10)])
+    strict.create(group, "proxy")
+    strict.faults = [TIMEOUT_AFTER]
+    drain()
+    assert Counter(ids(strict.messages(group))) == Counter(written * 2)
+
+
+def test_a_batch_that_was_accepted_before_counts_as_sent(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    written = write(spool, [usage_event(1)])
+    strict.create(group, "proxy")
+    strict.faults = [ALREADY_ACCEPTED]
+    assert drain().retries == 0
+    assert ids(strict.messages(group)) == written
+
+
+def test_bad_events_do_not_hold_up_the_others(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    strict.poison = "gpt-poison"
     events = [usage_event(n) for n in range(50)]
-    events[23]["model"] = "gpt-poison"
+    bad = {0, 23, 24, 49}
+    for number in bad:
+        events[number]["model"] = "gpt-poison"
     written = write(spool, events)
-    done = dispatch(*to_cloudwatch(layer.url, group))
-    assert done.returncode == 0, done.stderr
-    assert ids(stored(moto, group)) == written[:23] + written[24:]
-    assert "gpt-poison" in (spool / "dead" / "cloudwatch.jsonl").read_text()
+    totals = drain()
+    assert ids(strict.messages(group)) == [event for n, event in enumerate(written) if n not in bad]
+    assert {json.loads(letter["line"])["event_id"] for letter in letters(spool)} == {written[n] for n in bad}
+    assert all("InvalidParameterException: poison" in letter["reason"] for letter in letters(spool))
+    assert (totals.dead, totals.retries) == (4, 0)
+
+
+def test_what_was_put_before_a_failure_is_not_put_again(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    """In the midst of the search for a bad event the server fails: only the rest is sent again."""
+    strict.poison = "gpt-poison"
+    events = [usage_event(n) for n in range(8)]
+    events[7]["model"] = "gpt-poison"
+    written = write(spool, events)
+    strict.create(group, "proxy")
+    strict.faults = [None, None, FAULTS[0], FAULTS[1]]
+    drain()
+    assert ids(strict.messages(group)) == written[:7]
+
+
+def test_an_outage_is_waited_out(strict: StrictCloudWatch, group: str, spool: Path, make: Any) -> None:
+    written = write(spool, [usage_event(n) for n in range(20)])
+    sink = make()
+    stop, totals = threading.Event(), Totals()
+    sender = Delivery(sink, totals, patient=True, stop=stop)
+    strict.stop()
+    with SpoolReader(spool, "cloudwatch") as reader:
+        plan = sink.plan(reader.read().records)
+    thread = threading.Thread(target=sender.send, args=(plan.parcels,))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while totals.retries < delivery.TRIES_ONCE + 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    strict.start()
+    thread.join(30)
+    assert totals.retries > delivery.TRIES_ONCE, "patience has no end"
+    assert ids(strict.messages(group)) == written
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (ACCESS_DENIED, "the right logs:PutLogEvents is missing"),
+        (EXPIRED, "ExpiredTokenException: The security token included in the request is expired"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
+)
+def test_rights_and_credentials_are_asked_for_once_a_minute_and_waited_for(
+    fault: Fault, said: str, strict: StrictCloudWatch, group: str, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    strict.create(group, "proxy")
+    strict.faults = [fault] * 12
+    sink = make()
+    plan = sink.plan([record(usage_event(1))])
+    with caplog.at_level(logging.WARNING, "dispatch"):
+        sender = Delivery(sink, Totals(), patient=True, stop=threading.Event())
+        assert sender.send(plan.parcels) == []
+    warnings = [entry.message for entry in caplog.records if entry.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert said in warnings[0]
+    assert len(strict.messages(group)) == 1
+
+
+def test_missing_rights_are_named(strict: StrictCloudWatch, group: str, make: Any) -> None:
+    for action in ("PutLogEvents", "CreateLogStream", "CreateLogGroup"):
+        strict.denied = {f"logs:{action}"}
+        sink = make()
+        (parcel,) = sink.plan([record(usage_event(1))]).parcels
+        with pytest.raises(Misconfigured, match=rf"the right logs:{action} is missing.*cloudwatch policy"):
+            sink.send(parcel)
+    # The group is there: the right to make one is not needed.
+    strict.create(group)
+    sink.send(parcel)
+    assert len(strict.messages(group)) == 1
+
+
+def test_renewed_credentials_are_found(
+    strict: StrictCloudWatch, group: str, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_key(key: str) -> None:
+        (tmp_path / "credentials").write_text(
+            f"[default]\naws_access_key_id={key}\naws_secret_access_key=s\n"
+        )
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    write_key("AKIAOLD")
+    strict.create(group, "proxy")
+    strict.access_keys = {"AKIANEW"}
+    sink = make()
+    (parcel,) = sink.plan([record(usage_event(1))]).parcels
+    with pytest.raises(Misconfigured, match="UnrecognizedClientException"):
+        sink.send(parcel)
+    write_key("AKIANEW")
+    with pytest.raises(Misconfigured):
+        sink.send(parcel)  # signed with what was read after the first failure
+    assert sink.send(parcel) == []
+
+
+def test_no_credentials(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    sink = make()
+    (parcel,) = sink.plan([record(usage_event(1))]).parcels
+    with pytest.raises(Misconfigured, match="no usable credentials"):
+        sink.send(parcel)
+
+
+def test_a_stream_that_vanishes_again_is_an_outage(strict: StrictCloudWatch, group: str, make: Any) -> None:
+    strict.faults = [STREAM_DELETED, STREAM_DELETED]
+    sink = make()
+    (parcel,) = sink.plan([record(usage_event(1))]).parcels
+    with pytest.raises(Unavailable, match="is not there"):
+        sink.send(parcel)
+
+
+def test_streams_are_written_side_by_side_and_each_in_order(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    """Two calls must be within the server at the same time, or it would not answer the first one."""
+    at = datetime.now(UTC) - timedelta(minutes=5)
+    events = [usage_event(n, at + timedelta(milliseconds=n)) for n in range(8000)]
+    written = write(spool, events, 1000)
+    strict.create(group, *(f"proxy-{n}" for n in range(1, 5)))
+    together = threading.Barrier(2)
+    waited = iter([None, None])
+
+    def both() -> Fault | None:
+        for _ in waited:
+            together.wait(30)
+            break
+        return None
+
+    strict.chance = both
+    drain(batch_size=4000, streams=4)
+    found = {stream: strict.messages(group, stream) for stream in strict.logs.groups[group].streams}
+    assert set(found) == {"proxy-1", "proxy-2", "proxy-3", "proxy-4"}
+    assert sorted(event for messages in found.values() for event in ids(messages)) == sorted(written)
+    for messages in found.values():
+        numbers = [message["seq"] for message in messages if "seq" in message]
+        assert len(numbers) > 500
+        assert numbers == sorted(numbers)
+
+
+def test_one_stream_that_fails_holds_up_no_other(
+    strict: StrictCloudWatch, group: str, spool: Path, drain: Drain
+) -> None:
+    events = [usage_event(n, project_id="bad" if n % 2 else "good") for n in range(20)]
+    written = write(spool, events)
+    strict.create(group, "p-good", "p-none")
+    strict.denied = {"logs:CreateLogStream"}
+    with pytest.raises(GaveUp, match="logs:CreateLogStream"):
+        drain(stream="p-{project_id}")
+    assert ids(strict.messages(group, "p-good")) == written[::2]
+    strict.denied = set()
+    drain(stream="p-{project_id}")
+    assert ids(strict.messages(group, "p-bad")) == written[1::2]
 
 
 def test_what_only_a_person_can_mend_ends_a_drain_at_once(
-    layer: Layer, group: str, spool: Path, dispatch: Run
+    strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run
 ) -> None:
     write(spool, [usage_event(1)])
-    layer.faults = [(400, "AccessDeniedException")]
+    strict.faults = [ACCESS_DENIED]
     begin = time.monotonic()
-    done = dispatch(*to_cloudwatch(layer.url, group))
+    done = dispatch(*to_cloudwatch(strict.url, group))
     assert time.monotonic() - begin < 30
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Error: cloudwatch: AccessDeniedException")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"Error: cloudwatch: access to {group} is denied: the right logs:PutLogEvents")
     assert "Traceback" not in done.stderr
-    assert dispatch(*to_cloudwatch(layer.url, group)).returncode == 0, "nothing was lost"
+    assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0, "nothing was lost"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +459,11 @@ def test_what_only_a_person_can_mend_ends_a_drain_at_once(
     [
         (("--service", "cloudwatch"), "--log-group"),
         (("--service", "cloudwatch", "--log-group", "g"), "no region is set"),
+        (("--service", "cloudwatch", "--log-group", "a b", "--region", "x"), "'a b'"),
+        (
+            ("--service", "cloudwatch", "--log-group", "g", "--log-stream", "{user}", "--region", "x"),
+            "{user}",
+        ),
         (("--service", "file"), "--output"),
         (("--service", "carrier-pigeon"), "carrier-pigeon"),
         (("--service", "file", "--output", "x", "--batch-size", "0"), "--batch-size"),
@@ -186,43 +503,112 @@ def test_settings_from_the_environment(moto: str, group: str, spool: Path, dispa
     assert len(stored(moto, group)) == 6
 
 
+def test_a_check_needs_a_senders_rights_only_and_stores_nothing(
+    strict: StrictCloudWatch, group: str, make: Any
+) -> None:
+    strict.denied = {f"logs:{name}" for name in (*OPERATIONS, "PutLogEvents")} - {"logs:PutLogEvents"}
+    assert "lets us in" in make().check()
+    strict.create(group, "proxy")
+    assert make().check() == f"{group} takes events in log stream proxy"
+    assert "what is missing will be made" in make("{date}").check()
+    assert strict.events(group) == []
+    assert list(strict.logs.groups[group].streams) == ["proxy"]
+    strict.denied.add("logs:PutLogEvents")
+    with pytest.raises(Misconfigured, match="the right logs:PutLogEvents is missing"):
+        make().check()
+    strict.stop()
+    with pytest.raises(Unavailable):
+        make().check()
+
+
+def test_a_check_with_moto(moto: str, group: str) -> None:
+    sink = CloudWatchSink(group, StreamNames("proxy"), region=REGION, endpoint_url=moto)
+    assert "lets us in" in sink.check()
+    client(moto).create_log_group(logGroupName=group)
+    client(moto).create_log_stream(logGroupName=group, logStreamName="proxy")
+    assert "takes events" in sink.check()
+    assert stored(moto, group) == []
+
+
+def test_signs_of_life(
+    strict: StrictCloudWatch, group: str, spool: Path, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it follows and nothing comes; a failure of one is no failure of the dispatcher."""
+    written = write(spool, [usage_event(1)])
+    stop = threading.Event()
+    strict.chance = lambda: stop.set() if len(beats()) >= 3 else None  # type: ignore[func-returns-value]
+
+    def beats() -> list[dict[str, Any]]:
+        streams = strict.logs.groups[group].streams if group in strict.logs.groups else {}
+        names = [name for name in streams if name.startswith("dispatcher-")]
+        return [message for name in names for message in strict.messages(group, name)]
+
+    guarded = Guarded(make(beat_seconds=0.01), Privacy())
+    with SpoolReader(spool, "cloudwatch") as reader:
+        Dispatcher(reader, guarded, batch_size=10, follow=True, stop=stop).run()
+    assert {beat["type"] for beat in beats()} == {"llm_proxy_dispatcher"}
+    assert beats()[-1]["backlog_bytes"] == 0
+    assert ids(strict.messages(group, "proxy")) == written
+    count = len(beats())
+    strict.denied = {"logs:PutLogEvents"}
+    guarded.beat(1)
+    for silent in (make(beat_seconds=0), make()):
+        silent.beat(1)
+    assert len(beats()) == count
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
+
+
+def record(value: dict[str, Any]) -> Record:
+    return Record(b"", value, "s", 0)
+
+
 @pytest.fixture(scope="module")
-def sink() -> CloudWatchSink:
-    return CloudWatchSink("group", "stream", region=REGION, include_content=True)
+def planner() -> CloudWatchSink:
+    names = StreamNames("s-{project_id}", 2)
+    return CloudWatchSink("group", names, region=REGION, include_content=True)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(-20 * 86400, 5 * 3600), st.integers(0, 300_000), st.sampled_from("aé€𝄞")),
+        st.tuples(
+            st.integers(-20 * 86400, 5 * 3600),
+            st.integers(0, 300_000),
+            st.sampled_from("aé€𝄞\ud800"),
+            st.sampled_from([None, "p", "q:*"]),
+        ),
         max_size=40,
     )
 )
 def test_plans_are_within_the_limits_and_lose_nothing(
-    sink: CloudWatchSink, events: list[tuple[int, int, str]]
+    planner: CloudWatchSink, events: list[tuple[int, int, str, str | None]]
 ) -> None:
-    """Any times, any lengths, any width of character."""
+    """Any times, any lengths, any width of character, any project."""
     now = datetime.now(UTC)
     records = []
-    for number, (seconds, length, character) in enumerate(events):
+    for number, (seconds, length, character, project) in enumerate(events):
         value = {
             "type": "llm_proxy_usage",
             "event_id": str(number),
             "timestamp": rfc3339(now + timedelta(seconds=seconds)),
-            "response": {"body": character * (length // len(character.encode()))},
+            "project_id": project,
+            "seq": number * 700,
+            "response": {"body": character * (length // len(character.encode(errors="replace")))},
         }
-        records.append(Record(b"", value, "s", number))
-    plan = sink.plan(records)
+        records.append(record(value))
+    plan = planner.plan(records)
     for parcel in plan.parcels:
-        assert violation([{"timestamp": e.timestamp, "message": e.message} for e in parcel.content]) is None
-        assert all(len(event.message.encode()) <= MAX_MESSAGE for event in parcel.content)
-        assert [event.record for event in parcel.content] == list(parcel.records)
+        (part,) = parcel.content.left
+        assert violation([{"timestamp": e.timestamp, "message": e.message} for e in part]) is None
+        assert all(len(event.message.encode()) <= MAX_MESSAGE for event in part)
+        assert [event.record for event in part] == list(parcel.records)
+        assert parcel.lane == parcel.content.stream
     planned = [record for parcel in plan.parcels for record in parcel.records]
     assert sorted(map(id, planned + [r.record for r in plan.rejected])) == sorted(map(id, records))
     assert all(
-        record.value["timestamp"] < rfc3339(now - timedelta(days=13))
-        for record in (rejected.record for rejected in plan.rejected)
+        rejected.record.value["timestamp"] < rfc3339(now - timedelta(days=13)) for rejected in plan.rejected
     )
+    assert all(isinstance(rejected, Rejected) for rejected in plan.rejected)
 
 
 def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,4 +616,4 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(Misconfigured, match="no region"):
-        CloudWatchSink("group", "stream")
+        CloudWatchSink("group")

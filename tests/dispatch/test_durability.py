@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from store.spool import SpoolReader, SpoolWriter
-from tests.dispatch.cloudwatch import Layer, stored
 from tests.dispatch.conftest import Run, command, environment, to_cloudwatch, usage_event
 
 KILLS = 50
@@ -22,7 +22,7 @@ BATCH = 50
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_kill_9_of_the_dispatcher(moto: str, layer: Layer, group: str, spool: Path, dispatch: Run) -> None:
+def test_kill_9_of_the_dispatcher(strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run) -> None:
     rng = random.Random(3)
     written: list[str] = []
     stop = threading.Event()
@@ -39,14 +39,14 @@ def test_kill_9_of_the_dispatcher(moto: str, layer: Layer, group: str, spool: Pa
     thread.start()
     try:
         for _ in range(KILLS):
-            before = len(layer.puts)
-            arguments = to_cloudwatch(layer.url, group, "--follow", "--batch-size", str(BATCH))
+            before = len(strict.puts)
+            arguments = to_cloudwatch(strict.url, group, "--follow", "--batch-size", str(BATCH))
             process = subprocess.Popen(
                 command(spool, *arguments), env=environment(), stderr=subprocess.DEVNULL
             )
             deadline = time.monotonic() + 60
             # Sometimes before the first request, mostly in the midst of the work.
-            while rng.random() < 0.95 and len(layer.puts) == before and time.monotonic() < deadline:
+            while rng.random() < 0.95 and len(strict.puts) == before and time.monotonic() < deadline:
                 time.sleep(0.005)
             time.sleep(rng.uniform(0, 0.1))
             process.send_signal(signal.SIGKILL)
@@ -55,10 +55,11 @@ def test_kill_9_of_the_dispatcher(moto: str, layer: Layer, group: str, spool: Pa
         stop.set()
         thread.join(10)
         writer.close()
-    assert dispatch(*to_cloudwatch(layer.url, group)).returncode == 0
-    found = Counter(m["event_id"] for m in stored(moto, group) if m["type"] == "llm_proxy_usage")
+    assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0
+    found = Counter(m["event_id"] for m in strict.messages(group) if m["type"] == "llm_proxy_usage")
     assert set(found) == set(written)
-    assert layer.refused == []
+    # All but the first one, before there was a stream.
+    assert {put.outcome for put in strict.puts[1:]} == {"stored"}
     assert sum(found.values()) - len(found) <= KILLS * BATCH
     with SpoolReader(spool, "cloudwatch") as reader:
         assert reader.backlog() == 0

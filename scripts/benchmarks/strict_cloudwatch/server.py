@@ -45,7 +45,7 @@ class StrictCloudWatch:
         self.faults: list[Fault | None] = []
         """Befall the next calls of PutLogEvents, the first one first; None lets one through."""
         self.chance: Callable[[], Fault | None] = lambda: None
-        """Asked for each PutLogEvents that no listed fault befalls."""
+        """Asked for each PutLogEvents that no listed fault befalls; by several threads at once."""
         self.denied: set[str] = set()
         """Actions (`logs:PutLogEvents`) that the caller has no right to."""
         self.poison: str | None = None
@@ -103,20 +103,21 @@ class StrictCloudWatch:
         return [json.loads(event.message) for event in self.events(group, stream)]
 
     def create(self, group: str, *streams: str) -> None:
-        """Make a group and streams, as an operator would have."""
+        """Make a group, if it is missing, and streams, as an operator would have."""
         with self._lock:
-            self.answer("CreateLogGroup", {"logGroupName": group})
+            if group not in self.logs.groups:
+                OPERATIONS["CreateLogGroup"](self.logs, {"logGroupName": group})
             for stream in streams:
-                self.answer("CreateLogStream", {"logGroupName": group, "logStreamName": stream})
+                OPERATIONS["CreateLogStream"](self.logs, {"logGroupName": group, "logStreamName": stream})
 
     def fault(self, operation: str) -> Fault | None:
         """What is to befall this call."""
+        if operation != "PutLogEvents":
+            return None
         with self._lock:
-            if operation != "PutLogEvents":
-                return None
             if self.faults:
                 return self.faults.pop(0)
-            return self.chance()
+        return self.chance()
 
     def answer(
         self, operation: str, given: dict[str, Any], *, fault: Fault | None = None, connection: int = 0

@@ -1,0 +1,78 @@
+"""What of a record a sink may see at all.
+
+The one gate between the spool and every sink, other packages' too: what was not asked for does not reach
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dispatch.message import CONTENT
+from dispatch.redact import Redactor
+from dispatch.sinks import Beating, Parcel, Plan, Rejected, Sink
+from store.spool import Record
+
+ADDRESSES = ("ip", "user_agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """Without anything said: no prompt, no answer, no header, no error text, no client's address."""
+
+    include_content: bool = False
+    """Prompts, answers, headers, and the text of errors, which may quote them."""
+    include_client: bool = False
+    """The client's address and its user agent."""
+    redactor: Redactor | None = None
+    """What is taken out of content that is included."""
+
+    def of(self, record: Record) -> Record:
+        """The record as a sink may see it. Its `line` is for dead letters, which stay on this machine."""
+        value = dict(record.value)
+        for name in CONTENT:
+            if name in value:
+                if self.include_content:
+                    value[name] = self._redacted(value[name])
+                else:
+                    del value[name]
+        error = value.get("error")
+        if isinstance(error, Mapping) and "message" in error:
+            kept = {name: item for name, item in error.items() if name != "message"}
+            value["error"] = (
+                {**kept, "message": self._redacted(error["message"])} if self.include_content else kept
+            )
+        client = value.get("client")
+        if isinstance(client, Mapping) and not self.include_client:
+            value["client"] = {name: item for name, item in client.items() if name not in ADDRESSES}
+        return Record(record.line, value, record.segment, record.offset)
+
+    def _redacted(self, content: Any) -> Any:
+        return content if self.redactor is None else self.redactor.value(content)
+
+
+class Guarded:
+    """A sink that sees only what it may."""
+
+    def __init__(self, sink: Sink, privacy: Privacy) -> None:
+        self.name = sink.name
+        self._sink = sink
+        self._privacy = privacy
+
+    def plan(self, records: Sequence[Record]) -> Plan:
+        return self._sink.plan([self._privacy.of(record) for record in records])
+
+    def send(self, parcel: Parcel) -> list[Rejected]:
+        return self._sink.send(parcel)
+
+    def beat(self, backlog: int) -> None:
+        if isinstance(self._sink, Beating):
+            self._sink.beat(backlog)
+
+    def check(self) -> str:
+        return self._sink.check()
+
+    def close(self) -> None:
+        self._sink.close()

@@ -1,0 +1,409 @@
+"""`llmproxy cloudwatch`: the strict server plays Logs, moto plays CloudWatch's dashboards and alarms."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from click.testing import CliRunner, Result
+
+from dispatch.errors import Misconfigured
+from dispatch.message import DERIVED, FLAT, message
+from dispatch.sinks.cloudwatch import cloudformation, definition
+from dispatch.sinks.cloudwatch.dashboard import body
+from dispatch.sinks.cloudwatch.definition import Settings
+from dispatch.sinks.cloudwatch.policy import policy
+from dispatch.sinks.cloudwatch.queries import QUERIES
+from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
+from scripts.benchmarks.strict_cloudwatch.operations import OPERATIONS
+from scripts.cli import main
+from tests.dispatch.cloudwatch import REGION, client
+from tests.dispatch.conftest import AWS, Run, to_cloudwatch, usage_event, write
+
+GOLDEN = Path(__file__).parent / "golden"
+Command = Callable[..., Result]
+ALL_ACTIONS = {f"logs:{name}" for name in (*OPERATIONS, "PutLogEvents")}
+
+
+@pytest.fixture
+def command(strict: StrictCloudWatch, moto: str, group: str) -> Iterator[Command]:
+    """Run `llmproxy cloudwatch VERB` for the test's group."""
+    env = {
+        **AWS,
+        "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": strict.url,
+        "AWS_ENDPOINT_URL_CLOUDWATCH": moto,
+        "AWS_MAX_ATTEMPTS": "1",
+        "DISPATCHER_CLOUDWATCH_LOG_GROUP": group,
+        "DISPATCHER_CLOUDWATCH_ENDPOINT_URL": None,
+        "AWS_REGION": REGION,
+    }
+
+    def run(*arguments: str, **changes: str) -> Result:
+        return CliRunner().invoke(main, ["cloudwatch", *arguments], env={**env, **changes})
+
+    yield run
+    strict.denied = set()
+    run("setup", "--delete")
+
+
+def steps(result: Result) -> list[dict[str, str]]:
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, str]] = json.loads(result.stdout)
+    return found
+
+
+def actions(result: Result) -> set[str]:
+    return {step["action"] for step in steps(result)}
+
+
+def test_everything_is_made_and_a_second_run_does_nothing(
+    command: Command, strict: StrictCloudWatch, moto: str, group: str
+) -> None:
+    options = (
+        *("setup", "--json", "--retention", "30", "--kms-key", "arn:aws:kms:eu-central-1:1:key/k"),
+        *("--tag", "team=search", "--log-stream", "proxy", "--streams", "2"),
+        *("--spend-per-hour", "12.5", "--alarm-action", "arn:aws:sns:eu-central-1:1:ops"),
+    )
+    assert actions(command(*options)) == {"create"}
+    made = strict.logs.groups[group]
+    assert made.retention == 30
+    assert made.settings == {"logGroupClass": "STANDARD", "kmsKeyId": "arn:aws:kms:eu-central-1:1:key/k"}
+    assert made.tags == {"made-by": "llmproxy-setup", "team": "search"}
+    assert set(made.streams) == {"proxy-1", "proxy-2"}
+    assert len(made.metric_filters) == 18
+    name = Settings(group, REGION).name
+    assert {query["name"] for query in strict.logs.queries.values()} == {f"{name}/{q}" for q in QUERIES}
+    assert all(query["logGroupNames"] == [group] for query in strict.logs.queries.values())
+    cloudwatch = client(moto, "cloudwatch")
+    board = cloudwatch.get_dashboard(DashboardName=name)
+    check_dashboard(json.loads(board["DashboardBody"]))
+    alarms = cloudwatch.describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
+    assert {alarm["AlarmName"].removeprefix(f"{name}-") for alarm in alarms} == {
+        *("spend-per-hour", "error-ratio", "dispatcher-stalled"),
+    }
+    spend = next(alarm for alarm in alarms if alarm["AlarmName"].endswith("spend-per-hour"))
+    assert (spend["Threshold"], spend["Period"], spend["MetricName"]) == (12.5, 3600, "SpendUSD")
+    assert spend["AlarmActions"] == ["arn:aws:sns:eu-central-1:1:ops"]
+    assert actions(command(*options)) == {"keep"}
+
+
+def test_only_what_differs_is_changed(command: Command, strict: StrictCloudWatch, group: str) -> None:
+    command("setup")
+    identity = next(iter(strict.logs.queries))
+    strict.logs.queries[identity]["queryString"] = "fields @message"
+    strict.logs.groups[group].metric_filters["llmproxy-Calls"]["filterPattern"] = "ERROR"
+    changed = command(
+        "setup", "--json", "--retention", "never-expire", "--tag", "a=b", "--error-percent", "5"
+    )
+    assert {(step["action"], step["kind"]) for step in steps(changed)} == {
+        ("update", "log group"),
+        ("update", "metric filter"),
+        ("update", "query"),
+        ("update", "alarm"),
+        *(("keep", kind) for kind in ("metric filter", "query", "alarm", "dashboard")),
+    }
+    assert sum(step["action"] == "update" for step in steps(changed)) == 5
+    assert strict.logs.groups[group].retention is None
+    assert strict.logs.groups[group].tags["a"] == "b"
+    assert identity in strict.logs.queries, "updated in place, not made twice"
+    assert len(strict.logs.queries) == len(QUERIES)
+
+
+def test_metrics_of_one_source_only(command: Command, strict: StrictCloudWatch, group: str) -> None:
+    """Filters and embedded metrics at once would count every call twice."""
+    command("setup")
+    switched = steps(command("setup", "--json", "--metrics", "emf"))
+    assert {step["kind"] for step in switched if step["action"] == "delete"} == {"metric filter"}
+    assert strict.logs.groups[group].metric_filters == {}
+    without = steps(command("setup", "--json", "--metrics", "none"))
+    assert {step["name"].rpartition("-")[2] for step in without if step["action"] == "delete"} == {
+        *("hour", "ratio"),
+    }
+
+
+def test_dry_run_touches_nothing_and_prints_the_policy(
+    command: Command, strict: StrictCloudWatch, group: str
+) -> None:
+    done = command("setup", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert group not in strict.logs.groups
+    assert all(call.startswith(("Describe", "List")) for call in strict.calls)
+    document = json.loads(done.stdout[done.stdout.index("\n{") :])
+    assert document["Version"] == "2012-10-17"
+    assert "create  log group" in done.stdout
+    strict.denied = ALL_ACTIONS
+    blind = command("setup", "--dry-run")
+    assert blind.exit_code == 0
+    assert "could not be looked at" in blind.stderr
+    assert "logs:DescribeLogGroups" in blind.stderr
+    assert blind.stdout == done.stdout
+
+
+def test_delete_removes_what_setup_made(
+    command: Command, strict: StrictCloudWatch, moto: str, group: str
+) -> None:
+    command("setup")
+    foreign = {"queryDefinitionId": "x", "name": "mine", "queryString": "fields @message"}
+    strict.logs.queries["x"] = foreign
+    assert actions(command("setup", "--delete", "--json")) == {"delete"}
+    assert group not in strict.logs.groups
+    assert strict.logs.queries == {"x": foreign}
+    cloudwatch = client(moto, "cloudwatch")
+    name = Settings(group, REGION).name
+    assert cloudwatch.describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"] == []
+    assert cloudwatch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"] == []
+    assert steps(command("setup", "--delete", "--json")) == []
+
+
+def test_delete_keeps_events_and_groups_of_others(
+    command: Command, strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run
+) -> None:
+    command("setup")
+    write(spool, [usage_event(1)])
+    assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0
+    kept = steps(command("setup", "--delete", "--json"))
+    assert [(step["action"], step["detail"]) for step in kept if step["kind"] == "log group"] == [
+        ("keep", "it holds events; --with-events removes them too")
+    ]
+    assert len(strict.messages(group)) == 2
+    assert actions(command("setup", "--delete", "--with-events", "--json")) == {"delete"}
+    assert group not in strict.logs.groups
+    strict.create(group)
+    assert {step["detail"] for step in steps(command("setup", "--delete", "--json"))} == {
+        "it was not made by setup"
+    }
+
+
+def test_the_policies_suffice_and_allow_nothing_more(
+    command: Command, strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run
+) -> None:
+    """With the rights of each policy and no others the work is done; with one right less it is not."""
+
+    def allowed(role: str, *options: str) -> set[str]:
+        document = json.loads(command("policy", "--role", role, *options).stdout)
+        return {action for statement in document["Statement"] for action in statement["Action"]}
+
+    setup = allowed("setup")
+    strict.denied = ALL_ACTIONS - setup
+    everything = ("setup", "--json", "--retention", "30", "--kms-key", "k", "--log-stream", "s")
+    for arguments in (
+        everything,
+        (*everything, "--tag", "a=b", "--retention", "never-expire", "--kms-key", "l"),
+        (*everything, "--metrics", "emf"),
+    ):
+        steps(command(*arguments))
+    logs = {action for action in setup if action.startswith("logs:")}
+    strict.logs.queries["stale"] = {
+        "queryDefinitionId": "stale",
+        "name": Settings(group, REGION).folder + "stale",
+        "queryString": "",
+    }
+    steps(command(*everything))
+    steps(command("setup", "--delete", "--json"))
+    assert logs <= {f"logs:{name}" for name in strict.calls}, "no right that is never used"
+
+    sender = allowed("sender")
+    assert sender == {"logs:PutLogEvents", "logs:CreateLogStream"}
+    strict.denied = ALL_ACTIONS - sender
+    write(spool, [usage_event(1)])
+    strict.create(group)
+    assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0
+    assert allowed("sender", "--create-group") == {*sender, "logs:CreateLogGroup"}
+    assert not any(
+        action.split(":")[1].startswith(("Put", "Create", "Delete", "Tag")) for action in allowed("reader")
+    )
+
+
+def test_policy_names_the_resources(command: Command, group: str) -> None:
+    done = command("policy", "--account", "123456789012", "--partition", "aws-cn")
+    send = json.loads(done.stdout)["Statement"][0]
+    assert send["Resource"] == [f"arn:aws-cn:logs:{REGION}:123456789012:log-group:{group}:log-stream:*"]
+    board = policy("setup", group, name="llmproxy-x")["Statement"]
+    assert board[3]["Resource"] == ["arn:aws:cloudwatch::*:dashboard/llmproxy-x"]
+    assert board[4]["Resource"] == ["arn:aws:cloudwatch:*:*:alarm:llmproxy-x-*"]
+
+
+def test_what_fails_is_named_and_the_rest_is_done(
+    command: Command, strict: StrictCloudWatch, group: str
+) -> None:
+    strict.denied = {"logs:PutMetricFilter"}
+    done = command("setup")
+    assert done.exit_code == 1
+    assert "metric filter llmproxy-Calls: PutMetricFilter: AccessDeniedException" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: 18 of ")
+    assert len(strict.logs.queries) == len(QUERIES)
+    strict.denied = set()
+    again = command("setup", "--json")
+    assert {step["kind"] for step in steps(again) if step["action"] == "create"} == {"metric filter"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--retention", "2"), "CloudWatch knows 1, 3, 5"),
+        (("--retention", "x"), "write a number of days"),
+        (("--log-class", "INFREQUENT_ACCESS"), "--metrics none"),
+        (("--log-group", "a b"), "'a b'"),
+        (("--tag", "x"), "KEY=VALUE"),
+    ],
+)
+def test_wrong_usage(command: Command, arguments: tuple[str, ...], said: str) -> None:
+    done = command("setup", *arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_class_can_not_be_changed(command: Command) -> None:
+    command("setup")
+    done = command("setup", "--log-class", "INFREQUENT_ACCESS", "--metrics", "none")
+    assert done.exit_code == 2
+    assert "a class can't be changed" in done.output
+
+
+def test_with_moto_alone(moto: str, group: str, command: Command) -> None:
+    """moto has no saved queries: that is said, and the rest is made."""
+    done = command("setup", "--endpoint-url", moto, "--json")
+    assert {step["kind"] for step in steps(done) if step["action"] == "skip"} == {"DescribeQueryDefinitions"}
+    (made,) = client(moto).describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert made["retentionInDays"] == 90
+    again = steps(command("setup", "--endpoint-url", moto, "--json"))
+    assert {step["action"] for step in again} == {"keep", "skip"}
+    steps(command("setup", "--endpoint-url", moto, "--delete", "--json"))
+    assert client(moto).describe_log_groups(logGroupNamePrefix=group)["logGroups"] == []
+
+
+# -- what is made
+
+
+@pytest.mark.parametrize("metrics", ["filters", "emf", "none"])
+def test_the_template_is_valid_and_holds_the_same(metrics: Any) -> None:
+    key = "arn:aws:kms:eu-central-1:123456789012:key/0197a3c0-0000-7000-8000-0000000000aa"
+    topic = "arn:aws:sns:eu-central-1:123456789012:ops"
+    settings = Settings(
+        *("/llm/usage", REGION),
+        kms_key=key,
+        tags={"team": "search"},
+        stream="proxy",
+        streams=2,
+        metrics=metrics,
+        alarm_actions=[topic],
+    )
+    template = cloudformation.template(settings)
+    assert lint(json.dumps(template), regions=[REGION]) == []
+    found: dict[str, list[Any]] = {}
+    for resource in template["Resources"].values():
+        found.setdefault(resource["Type"].rpartition(":")[2], []).append(resource["Properties"])
+    assert {made["Name"]: made["QueryString"] for made in found["QueryDefinition"]} == definition.queries(
+        settings
+    )
+    assert {made["FilterName"] for made in found.get("MetricFilter", [])} == set(
+        definition.metric_filters(settings)
+    )
+    assert {made["AlarmName"] for made in found["Alarm"]} == set(definition.alarms(settings))
+    assert {made["LogStreamName"] for made in found["LogStream"]} == {"proxy-1", "proxy-2"}
+    assert found["LogGroup"][0]["RetentionInDays"] == 90
+
+
+def test_export_prints_the_template_and_needs_no_aws(command: Command, strict: StrictCloudWatch) -> None:
+    done = command("setup", "--export", "cloudformation")
+    assert json.loads(done.stdout)["Resources"]["LogGroup"]["DeletionPolicy"] == "Retain"
+    assert strict.calls == []
+
+
+def check_dashboard(board: dict[str, Any]) -> None:
+    """By "Dashboard body structure and syntax"."""
+    taken: set[tuple[int, int]] = set()
+    assert 0 < len(board["widgets"]) <= 500
+    for widget in board["widgets"]:
+        assert widget["type"] in {"metric", "log"}
+        assert 0 <= widget["x"] <= 23
+        assert widget["x"] + widget["width"] <= 24
+        assert 1 <= widget["height"] <= 1000
+        cells = {
+            (widget["x"] + column, widget["y"] + row)
+            for column in range(widget["width"])
+            for row in range(widget["height"])
+        }
+        assert not cells & taken, "widgets don't overlap"
+        taken |= cells
+        properties = widget["properties"]
+        assert properties["region"]
+        assert properties["title"]
+        if widget["type"] == "log":
+            assert properties["query"].startswith("SOURCE '")
+            assert properties["view"] in {"table", "timeSeries", "bar", "pie"}
+        else:
+            assert properties["metrics"]
+            identities = [
+                part["id"] for metric in properties["metrics"] for part in metric[-1:] if "id" in part
+            ]
+            assert len(identities) == len(set(identities))
+
+
+def test_dashboard() -> None:
+    check_dashboard(body("/llm/usage", REGION, "LLMProxy", metrics=True))
+    without = body("/llm/usage", REGION, "LLMProxy", metrics=False)
+    check_dashboard(without)
+    assert {widget["type"] for widget in without["widgets"]} == {"log"}
+
+
+WORDS = {
+    *("filter", "stats", "by", "sort", "desc", "asc", "limit", "fields", "as", "dedup", "not", "in", "type"),
+    *("sum", "count", "max", "min", "pct", "count_distinct", "bin", "ispresent"),
+}
+
+
+def test_queries_ask_for_what_messages_hold() -> None:
+    """Every name in a query is a field of the message, or was named by the query itself."""
+    event = json.loads((GOLDEN / "ok.json").read_text())["event"]
+    known = set(paths(message(event))) | {*FLAT, *DERIVED, "last_seq", "cost.missing", "error.code"}
+    for name, text in QUERIES.items():
+        assert len(text) <= 10_000
+        bare = re.sub(r'"[^"]*"', "", text)
+        own = set(re.findall(r"\bas (\w+)", bare))
+        used = set(re.findall(r"(?<![@\w.])[a-z_][\w.]*", bare)) - WORDS - own - {"d", "m"}
+        assert used <= known, f"{name}: {used - known}"
+        assert text.count("| stats") <= 2, "the most that a query may have"
+    assert {
+        "Spend by project",
+        "Spend by user",
+        "Spend by model",
+        "Spend by day",
+        "Errors",
+        "Latency",
+    } <= set(QUERIES)
+
+
+def test_metric_filters_select_numbers_of_messages() -> None:
+    event = json.loads((GOLDEN / "ok.json").read_text())["event"]
+    shown = paths(message(event))
+    for name, made in definition.metric_filters(Settings("g", REGION)).items():
+        (transformation,) = made["metricTransformations"]
+        selector = transformation["metricValue"].removeprefix("$.")
+        assert selector == "1" or isinstance(shown[selector], int | float), name
+        dimensions = transformation.get("dimensions", {})
+        assert len(dimensions) <= 3
+        assert not (dimensions and "defaultValue" in transformation)
+        assert all(isinstance(shown[path.removeprefix("$.")], str) for path in dimensions.values())
+        assert len(made["filterPattern"]) <= 1024
+
+
+def paths(value: Any, before: str = "") -> dict[str, Any]:
+    """Every path of member names, with dots, and what is there."""
+    found = {}
+    for name, item in value.items():
+        found[before + name] = item
+        if isinstance(item, dict):
+            found |= paths(item, f"{before}{name}.")
+    return found
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(Misconfigured, match="50 tags"):
+        Settings("g", REGION, tags={str(n): "" for n in range(50)})
+    assert Settings("/a/b c".replace(" ", "."), REGION).name == "llmproxy-a-b-c"
