@@ -90,6 +90,16 @@ def inactivity_timeout() -> float:
     return float(getattr(ctx.options, "tcp_timeout", getattr(server, "TCP_TIMEOUT", 600)))
 
 
+def listeners() -> dict[str, str]:
+    """The listening addresses of this process, ``HOST:PORT`` by the kind of their mode; the first of each."""
+    proxyserver = ctx.master.addons.get("proxyserver")
+    found: dict[str, str] = {}
+    for instance in list(proxyserver.servers) if proxyserver else ():
+        for host, port, *_ in instance.listen_addrs:
+            found.setdefault(instance.mode.type_name, f"{host}:{port}")
+    return found
+
+
 def end_plainly_after_a_refused_start() -> None:
     """See to it that a process that refuses to start ends with 1, as mitmproxy means it to.
 

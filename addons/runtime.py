@@ -25,6 +25,8 @@ from store.tokens import TokenStore
 
 logger = logging.getLogger(__name__)
 
+AUTHORITY = "mitmproxy-ca-cert.pem"
+"""The certificate authority that clients must trust, in mitmproxy's `confdir`."""
 FIXED_AT_START = {"llm_store", "llm_spool", "llm_management"}
 
 
@@ -103,6 +105,8 @@ class Runtime:
             "recorded": worker.recorded,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),
+            "listeners": mitm.listeners(),
+            "authority": str(Path(ctx.options.confdir).expanduser().resolve() / AUTHORITY),
         }
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import click
 from scripts import trust
 from scripts.client_environment import WayIn
 from scripts.options import Places
+from store.status import read_all
 
 NONE_RUNS = "no proxy runs on this spool; start one (./scripts/up), or name it with --proxy URL."
 MITMPROXY_FOLDER = Path("~/.mitmproxy")
@@ -21,10 +22,30 @@ CACHE = Path("~/.cache/llmproxy")
 def find(places: Places, proxy: str | None, ca: Path | None) -> WayIn | None:
     """The way into the proxy at `proxy`, or into one that runs on the spool; None where there is none."""
     if proxy is None:
-        return None
+        return _on_spool(places)
     if urlsplit(proxy).scheme != "http" or not urlsplit(proxy).port:
         raise click.UsageError(f"--proxy {proxy!r}: write http://HOST:PORT.")
     return WayIn(proxy.rstrip("/"), _bundle(places, ca))
+
+
+def _on_spool(places: Places) -> WayIn | None:
+    """The newest living proxy of this machine that writes into the spool and can be reached."""
+    for status in reversed(read_all(places.spool)):
+        listening = status.value.get("listeners") or {}
+        regular, reverse = (_address(listening.get(kind)) for kind in ("regular", "reverse"))
+        authority = Path(str(status.value.get("authority")))
+        if status.alive and regular and authority.is_file():
+            return WayIn(regular, _bundle(places, authority), reverse)
+    return None
+
+
+def _address(listening: object) -> str | None:
+    """The URL of ``HOST:PORT``; of a listener on all addresses, the one on this machine."""
+    host, _, port = str(listening or "").rpartition(":")
+    if not port.isdecimal():
+        return None
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _bundle(places: Places, ca: Path | None) -> Path:

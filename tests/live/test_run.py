@@ -16,7 +16,7 @@ import pytest
 
 from store.tokens import TokenStore
 from tests.live.conftest import Tenant
-from tests.live.harness import Proxy
+from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import Upstream
 
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
@@ -255,7 +255,17 @@ def test_env_is_what_run_sets(cli: Cli, proxy: Proxy, to: list[str]) -> None:
     )
     assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "one two three", done.stderr
     assert proxy.wait_call()["outcome"] == "ok"
-    assert cli("env").returncode == 1, "no proxy is known"
+
+
+def test_a_proxy_that_runs_is_found(cli: Cli, proxy: Proxy) -> None:
+    def env() -> str:
+        return cli("env").stdout
+
+    assert f"export HTTPS_PROXY={proxy.url}\n" in wait_for(env, "the proxy says where it listens")
+    assert f"export OPENAI_BASE_URL={proxy.reverse_url}/v1" in env()
+    proxy.stop()
+    gone = cli("env")
+    assert (gone.returncode, "no proxy runs on this spool" in gone.stderr) == (1, True)
 
 
 def findings(cli: Cli, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
