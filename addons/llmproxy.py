@@ -15,6 +15,7 @@ sys.path[:] = [ROOT, *(entry for entry in sys.path if entry != ROOT and Path(ent
 
 from addons.gate import Gate  # noqa: E402
 from addons.include_usage import IncludeUsage  # noqa: E402
+from addons.liveness import Liveness  # noqa: E402
 from addons.management import Management  # noqa: E402
 from addons.opening import Opening  # noqa: E402
 from addons.recorder import Recorder  # noqa: E402
@@ -27,5 +28,6 @@ addons = [
     IncludeUsage(runtime),
     Opening(runtime),
     Management(runtime),
+    Liveness(runtime),
     Recorder(runtime),
 ]

@@ -160,6 +160,7 @@ def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **sett
         if settings["metrics_port"] is not None:
             stack.enter_context(served(supervisor.totals, settings["metrics_host"], settings["metrics_port"]))
         _handle_signals(supervisor, lambda: _again(ctx, command))
+        stack.callback(alive.stopping)
         stack.enter_context(line)
         alive.ready()
         failures = supervisor.run()

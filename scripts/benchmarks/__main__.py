@@ -7,6 +7,7 @@ import click
 from scripts.lazy import LazyGroup
 
 BENCHMARKS: dict[str, str] = {
+    "dispatch": "scripts.benchmarks.dispatch:dispatch",
     "journal": "scripts.benchmarks.journal:journal",
 }
 """Name -> ``module:command``; a module is imported when its measurement is asked for."""
