@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 USAGE_TYPE = "llm_proxy_usage"
 
 FIELDS = (
@@ -144,8 +146,11 @@ def _without(shown: Message, path: Sequence[str]) -> Message:
 
 def encode(shown: Any) -> str:
     """Compact JSON. Half a surrogate pair, which UTF-8 does not know, is written as an escape."""
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+    try:
+        return msgspec.json.encode(shown).decode()
+    except ValueError:  # of half a surrogate pair
+        text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def cost_usd(record: Mapping[str, Any]) -> float | None:

@@ -26,7 +26,7 @@ from datetime import datetime
 
 from dispatch import sinks
 from dispatch.delivery import Delivery, Totals
-from dispatch.sinks import Sink
+from dispatch.sinks import Plan, Rejected, Sink
 from store.spool import Batch, SpoolReader
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Dispatcher:
         self._delivery = Delivery(sink, self.totals, patient=follow, stop=self._stop)
         self._reclaimed = time.monotonic()
         self._looked = 0.0
+        self._on_its_way: _OnItsWay | None = None
 
     def run(self) -> None:
         """Work until stopped; without `follow`, until the spool is drained.
@@ -71,26 +72,43 @@ class Dispatcher:
         spool can't be read or the cursor can't be written.
         """
         self._reclaim()
-        while not self._stop.is_set():
-            batch = self._reader.read(max_events=self._batch_size)
-            self.totals.oldest = _oldest(batch)
-            if batch:
-                self._deliver(batch)
-            elif self._drain.is_set() or not self._follow:
-                break
-            self._look(batch)
-            if not batch:
-                self._stop.wait(POLL_SECONDS)
-            if time.monotonic() - self._reclaimed > RECLAIM_SECONDS:
-                self._reclaim()
+        try:
+            while not self._stop.is_set() and self._turn():
+                if time.monotonic() - self._reclaimed > RECLAIM_SECONDS:
+                    self._reclaim()
+        finally:
+            self._settle()
         self._reclaim()
         self._look(None)
 
-    def _deliver(self, batch: Batch) -> None:
-        plan = self._sink.plan(batch.records)
-        refused = self._delivery.send(plan.parcels)
+    def _turn(self) -> bool:
+        """Read a batch while the one before is on its way, and send it once that one is settled. False when
+        there is no more to do."""
+        before = self._on_its_way
+        batch = self._reader.read(max_events=self._batch_size, after=before.batch.offsets if before else None)
+        coming = _OnItsWay(batch, self._sink.plan(batch.records), self._delivery) if batch else None
+        if not self._settle():
+            return False  # stopped: what was read ahead comes again, too
+        self.totals.oldest = _oldest(batch)
+        self._look(batch)
+        if coming is not None:
+            self._on_its_way = coming
+            coming.start()
+        elif before is None:
+            if self._drain.is_set() or not self._follow:
+                return False
+            self._stop.wait(POLL_SECONDS)
+        return True
+
+    def _settle(self) -> bool:
+        """Wait for the backend, then move the cursor. False when told to stop before all was taken."""
+        sent, self._on_its_way = self._on_its_way, None
+        if sent is None:
+            return True
+        refused = sent.result()
         if refused is None:
-            return  # stopped: the whole batch comes again
+            return False
+        batch, plan = sent.batch, sent.plan
         rejected = [*plan.rejected, *refused]
         for letter in rejected:
             record = letter.record
@@ -101,6 +119,7 @@ class Dispatcher:
         self.totals.sent += len(batch.records) - len(rejected) - plan.skipped
         self.totals.skipped += plan.skipped
         self.totals.dead += len(batch.dead)
+        return True
 
     def _look(self, batch: Batch | None) -> None:
         """Note how much is left: now and then, and whenever there is nothing more to read."""
@@ -117,6 +136,36 @@ class Dispatcher:
             self._reader.reclaim()
         except OSError as error:
             logger.warning("the spool could not be tidied up: %s", error)
+
+
+class _OnItsWay:
+    """A batch that is being sent, in a thread of its own: the next one is read and shaped meanwhile, and is
+    sent once this one is confirmed and the cursor has moved."""
+
+    def __init__(self, batch: Batch, plan: Plan, delivery: Delivery) -> None:
+        self.batch = batch
+        self.plan = plan
+        self._delivery = delivery
+        self._refused: list[Rejected] | None = None
+        self._error: BaseException | None = None
+        # A daemon: a request that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._send, name="put", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def result(self) -> list[Rejected] | None:
+        """What was refused for good, or None, as :meth:`Delivery.send` says. Raises what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._refused
+
+    def _send(self) -> None:
+        try:
+            self._refused = self._delivery.send(self.plan.parcels)
+        except BaseException as error:
+            self._error = error
 
 
 def _oldest(batch: Batch) -> float | None:

@@ -43,7 +43,10 @@ class Sink(Protocol):
     name: str
 
     def plan(self, records: Sequence[Record]) -> Plan:
-        """Cut records into requests that the backend's limits allow. No input or output here."""
+        """Cut records into requests that the backend's limits allow. No input or output here.
+
+        The batch before may still be on its way, in another thread.
+        """
         ...
 
     def send(self, parcel: Parcel) -> list[Rejected]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
+import msgspec
 
 from dispatch.errors import DeliveryError, Misconfigured
 from dispatch.message import encode
@@ -156,8 +156,8 @@ class _Attempt:
 def _raise_inner_error(body: bytes) -> None:
     """A 200 may hold an error: the log was not stored."""
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
         return
     if isinstance(found, Mapping) and found.get("error"):
         raise Failed(f"helicone: answers 200 with an error: {str(found['error'])[:300]}")

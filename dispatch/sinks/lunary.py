@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
 from dispatch.message import encode
 from dispatch.sinks import Parcel, Plan, Rejected
@@ -100,13 +100,13 @@ def _parcel(items: list[Item]) -> Parcel:
 def _errors(body: bytes) -> dict[str, list[str]]:
     """What the answer says of each run; an empty text where an event was stored."""
     try:
-        results = orjson.loads(body)["results"]
+        results = msgspec.json.decode(body)["results"]
         found: dict[str, list[str]] = {}
         for result in results:
             text = "" if result["success"] else str(result.get("error") or "not stored, without a reason")
             found.setdefault(str(result["id"]), []).append(text)
         return found
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise Failed(f"lunary: an answer that can't be read: {body[:200]!r}") from error
 
 

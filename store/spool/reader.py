@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from store.errors import SpoolError
 from store.spool import cursor as cursors
@@ -70,6 +72,7 @@ class SpoolReader:
         self.consumer = consumer
         self._price = price
         self._cursor = Cursor(folder, consumer)
+        self._ahead: Mapping[str, int] = {}
         self._last = ""
         """The writer that was read last; the next read begins behind it, so that none has to wait."""
 
@@ -82,11 +85,15 @@ class SpoolReader:
     def close(self) -> None:
         self._cursor.close()
 
-    def read(self, *, max_events: int = 1000, max_bytes: int = 8 * 2**20) -> Batch:
+    def read(
+        self, *, max_events: int = 1000, max_bytes: int = 8 * 2**20, after: Mapping[str, int] | None = None
+    ) -> Batch:
         """The next records, at most `max_events`, and about `max_bytes` unless one line alone is longer.
 
         Nothing moves until :meth:`commit`; without it the same records come again. False at the end.
+        `after`: the offsets of a batch that was read and is not committed yet; what follows it is read.
         """
+        self._ahead = after or {}
         batch = Batch()
         size = 0
         for writer, paths in self._in_turn():
@@ -100,7 +107,7 @@ class SpoolReader:
                 size += done
                 if not self._exhausted(path, batch):
                     break  # a later segment of this writer must wait for the rest
-        if not batch and batch.offsets:
+        if not batch and batch.offsets and not self._ahead:
             self.commit(batch)
         return batch
 
@@ -156,9 +163,13 @@ class SpoolReader:
         first = next((index for index, (writer, _) in enumerate(writers) if writer > self._last), 0)
         return writers[first:] + writers[:first]
 
+    def _done(self, path: Path) -> int:
+        """Bytes of a segment that are delivered, or read ahead."""
+        return self._ahead.get(path.name, self._cursor.offsets.get(path.name, 0))
+
     def _exhausted(self, path: Path, batch: Batch) -> bool:
         """Whether nothing is left of a segment after `batch`."""
-        offset = batch.offsets.get(path.name, self._cursor.offsets.get(path.name, 0))
+        offset = batch.offsets.get(path.name, self._done(path))
         try:
             return path.stat().st_size <= offset
         except FileNotFoundError:
@@ -166,7 +177,7 @@ class SpoolReader:
 
     def _read_segment(self, path: Path, max_events: int, max_bytes: int, batch: Batch) -> int:
         """Add complete lines of one segment to `batch`; returns their bytes."""
-        start = self._cursor.offsets.get(path.name, 0)
+        start = self._done(path)
         try:
             if path.stat().st_size <= start:
                 return 0
@@ -190,8 +201,8 @@ class SpoolReader:
 
     def _take(self, line: bytes, segment: str, offset: int, batch: Batch) -> None:
         try:
-            value = json.loads(line)
-        except ValueError as error:
+            value = _parsed(line)
+        except (ValueError, RecursionError) as error:
             batch.bury(line, segment, offset, f"not JSON: {error}")
             return
         if isinstance(value, dict):
@@ -217,3 +228,11 @@ def _read_lines(path: Path, start: int, size: int) -> bytes:
         while parts[-1] and b"\n" not in parts[-1]:
             parts.append(file.read(max(size, 2**20)))
         return b"".join(parts)
+
+
+def _parsed(line: bytes) -> Any:
+    """Raises ValueError. `msgspec` refuses half surrogate pairs; Python's own parser does not."""
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return json.loads(line)

@@ -230,3 +230,31 @@ def test_a_follower_waits_for_the_spool(spool: Path) -> None:
         wait_for(lambda: written[0] in sink.taken)
     with pytest.raises(SpoolError, match="no spool"):
         Supervisor(spool / "none", [job("memory", sink)], follow=False, grace=1).run()
+
+
+def test_the_next_batch_is_shaped_while_one_is_on_its_way_but_not_sent_before_it_is_confirmed(
+    spool: Path,
+) -> None:
+    written = write(spool, [usage_event(n) for n in range(6)])
+    planned: list[int] = []
+    first_is_on_its_way, go_on = threading.Event(), threading.Event()
+
+    class Slow(Memory):
+        def plan(self, records: Sequence[Record]) -> Plan:
+            planned.append(len(records))
+            return super().plan(records)
+
+    def before() -> None:
+        first_is_on_its_way.set()
+        go_on.wait(30)
+
+    sink = Slow(before)
+    supervisor = Supervisor(spool, [job("memory", sink, batch_size=3)], follow=False, grace=1)
+    with Running(supervisor):
+        assert first_is_on_its_way.wait(30)
+        wait_for(lambda: planned == [3, 3])
+        assert sink.taken == []
+        assert "jsonl" not in (spool / "cursors" / "memory.json").read_text()
+        go_on.set()
+        wait_for(lambda: len(sink.taken) == 7)
+    assert sink.taken[:6] == written

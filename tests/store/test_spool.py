@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -327,3 +328,17 @@ def test_kill_9_of_writers_while_a_reader_reads(spool: Path) -> None:
         numbers = [record["seq"] for record in found if record["writer"] == writer]
         assert numbers == list(range(1, len(numbers) + 1))
         assert len(numbers) >= last
+
+
+def test_reading_ahead_of_a_batch_that_is_not_committed(tmp_path: Path) -> None:
+    with contextlib.closing(SpoolWriter(tmp_path)) as writer:
+        writer.append([{"n": n} for n in range(6)])
+        with SpoolReader(tmp_path, "c") as reader:
+            first = reader.read(max_events=2)
+            second = reader.read(max_events=2, after=first.offsets)
+            assert [record.value["n"] for record in second.records] == [2, 3]
+            assert reader.read(max_events=2).lines == first.lines, "nothing has moved"
+            reader.commit(first)
+            assert reader.read(max_events=2).lines == second.lines
+            reader.commit(second)
+            assert [record.value["n"] for record in reader.read().records] == [4, 5]
