@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -163,11 +164,20 @@ def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **sett
         stack.callback(alive.stopping)
         stack.enter_context(line)
         alive.ready()
+        _spare_the_collector()
         failures = supervisor.run()
     # Standard output may be where the events went.
     _sum_up(supervisor.totals, failures, as_json=as_json, aside=any(job.name == "stdout" for job in first))
     if failures:
         raise click.ClickException(f"{'; '.join(failures.values())} (what was not sent stays in the spool)")
+
+
+def _spare_the_collector() -> None:
+    """Events are thousands of dicts without cycles, which go by their reference counts: the collector would
+    walk over them, and over all that was imported, again and again, and find nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | None]) -> None:
