@@ -47,6 +47,8 @@ class Call:
     """Code of the refusal."""
     request_body: bytes | None = None
     """As the client sent it, where it went on with the question for usage added."""
+    left: bool = False
+    """Its client is gone; the answer is read on for the usage (:mod:`addons.drain`)."""
     usage_declined: bool = False
     """The request says ``include_usage: false``."""
     opened: bool = False

@@ -13,6 +13,7 @@ ROOT = str(HERE.parent)
 # mitmproxy leaves the script's own folder on the path, where `openai/` would shadow the SDK of other scripts.
 sys.path[:] = [ROOT, *(entry for entry in sys.path if entry != ROOT and Path(entry).resolve() != HERE)]
 
+from addons.drain import Drains  # noqa: E402
 from addons.gate import Gate  # noqa: E402
 from addons.include_usage import IncludeUsage  # noqa: E402
 from addons.liveness import Liveness  # noqa: E402
@@ -26,6 +27,7 @@ addons = [
     runtime,
     Gate(runtime),
     IncludeUsage(runtime),
+    Drains(runtime),
     Opening(runtime),
     Management(runtime),
     Liveness(runtime),

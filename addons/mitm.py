@@ -9,15 +9,20 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from mitmproxy import ctx, http
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import server
+from mitmproxy.proxy.commands import RequestWakeup
+from mitmproxy.proxy.events import Wakeup
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
-from mitmproxy.proxy.layers.http._events import RequestHeaders
+from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError
 from mitmproxy.proxy.utils import ReceiveBuffer
+
+Commands = Generator[Any, Any, None]
+"""What a layer yields: commands, some of which are answered."""
 
 
 class DiscardingBuffer(ReceiveBuffer):
@@ -83,6 +88,66 @@ def on_request_headers_sent(replace: Callable[[http.Request, Connection], http.R
 
     init._llmproxy = True  # type: ignore[attr-defined]
     SendHttp.__init__ = init  # type: ignore[method-assign]
+
+
+def on_client_left(keep: Callable[[http.HTTPFlow], float | None]) -> None:
+    """Ask `keep` when a client leaves a call that upstream is answering, or has still to answer.
+
+    None: upstream is closed, as mitmproxy does. A number: the answer is read on for that many seconds at
+    most, and its hooks run as if the client were there; nothing is sent to it. `keep` must not raise.
+    Installed once per process; a later call replaces the earlier function.
+
+    When the whole connection of the client has ended, mitmproxy closes the upstream connections too, once
+    the hook ``client_disconnected`` has returned: who wants to read on has to wait there.
+    """
+    HttpStream._llmproxy_keep = staticmethod(keep)  # type: ignore[attr-defined]
+    if getattr(HttpStream.handle_protocol_error, "_llmproxy", False):
+        return
+    original = HttpStream.handle_protocol_error
+
+    def handle_protocol_error(self: Any, event: Any) -> Commands:
+        seconds = None
+        if isinstance(event, RequestProtocolError) and _awaits_answer(self):
+            seconds = HttpStream._llmproxy_keep(self.flow)  # type: ignore[attr-defined]
+        if seconds is None:
+            yield from original(self, event)
+        else:
+            yield from _read_on(self, lambda: original(self, event), seconds)
+
+    handle_protocol_error._llmproxy = True  # type: ignore[attr-defined]
+    HttpStream.handle_protocol_error = handle_protocol_error  # type: ignore[method-assign]
+
+
+def _awaits_answer(stream: Any) -> bool:
+    """Whether the request is with upstream, whole, and the answer is not complete."""
+    return stream.client_state == stream.state_done and stream.server_state in (
+        stream.state_wait_for_response_headers,
+        stream.state_stream_response_body,
+    )
+
+
+def _read_on(stream: Any, leave: Callable[[], Commands], seconds: float) -> Commands:
+    """Go on with `stream` without its client; after `seconds`, let `leave` close it after all."""
+    handle = stream._handle_event
+
+    def without_client(commands: Commands) -> Commands:
+        reply = None
+        while True:
+            try:
+                command = commands.send(reply)
+            except StopIteration:
+                return
+            to_client = isinstance(command, SendHttp) and command.connection is stream.context.client
+            reply = None if to_client else (yield command)
+
+    def read_on(event: Any) -> Commands:
+        if not isinstance(event, Wakeup):
+            yield from without_client(handle(event))
+        elif _awaits_answer(stream):
+            yield from without_client(leave())
+
+    stream._handle_event = read_on
+    yield RequestWakeup(seconds)
 
 
 def inactivity_timeout() -> float:

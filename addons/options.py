@@ -22,6 +22,7 @@ from addons.usage_policy import Policy
 
 PREFIX = "llm_"
 OTHER_HOSTS = ("pass", "refuse")
+ON_ABORT = ("cancel", "drain")
 CAPTURE = ("all", "request", "response", "none")
 HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
@@ -71,6 +72,12 @@ class Settings:
     """The model of each Azure deployment."""
     management: Address | None
     """Where health and metrics are served."""
+    on_abort: str
+    """What becomes of an answer whose client has left: cancel or drain."""
+    drain_calls: int
+    """Most answers that are read on at the same time."""
+    drain_seconds: int
+    """Longest time for which one is."""
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
@@ -138,6 +145,15 @@ def declare(loader: Loader) -> None:
         "",
         "HOST:PORT, or PORT on 127.0.0.1, at which /health and /metrics are served. Off by default.",
     )
+    add(
+        "llm_on_abort",
+        str,
+        "cancel",
+        "When a client leaves an answer: cancel it upstream, or drain it for its usage.",
+        choices=ON_ABORT,
+    )
+    add("llm_drain_calls", int, 100, "Most answers that are drained at the same time.")
+    add("llm_drain_seconds", int, 60, "Longest time for which an answer is drained.")
     add("llm_capture", str, "all", "Which bodies are kept in events.", choices=CAPTURE)
     add(
         "llm_capture_limit",
@@ -185,6 +201,9 @@ def parse(options: Options) -> Settings:
         destinations=Destinations(_hosts(options), upstream),
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
         endpoints=_endpoints(options),
+        on_abort=_choice("llm_on_abort", options.llm_on_abort, ON_ABORT),
+        drain_calls=_positive("llm_drain_calls", options.llm_drain_calls),
+        drain_seconds=_positive("llm_drain_seconds", options.llm_drain_seconds),
         include_usage=_include_usage(options),
         models=_models(options),
         deployments=_deployments(options),
@@ -227,6 +246,12 @@ def _choice(name: str, value: str, choices: Sequence[str]) -> str:
     """mitmproxy does not check choices that were given on the command line."""
     if value not in choices:
         raise exceptions.OptionsError(f"llmproxy: option {name}={value!r}: use one of {', '.join(choices)}.")
+    return value
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise exceptions.OptionsError(f"llmproxy: option {name}={value}: use a number from 1 on.")
     return value
 
 

@@ -7,7 +7,7 @@ import time
 
 from mitmproxy import ctx, http
 
-from addons import include_usage, mitm
+from addons import drain, include_usage, mitm
 from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
@@ -66,12 +66,20 @@ class Recorder:
         call = open_calls.pop(flow_id, None)
         if call is None:
             return
-        exchange = _exchange(call, "refused" if call.refused else outcome)
+        drain.end(flow_id)
+        exchange = _exchange(call, _outcome(call, outcome))
+        exchange.drained = call.left and outcome == "ok"
         if self.runtime.services is None:
             logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
             return
         self.runtime.services.worker.put(exchange)
         _show_bodies(call)
+
+
+def _outcome(call: Call, outcome: str) -> str:
+    if call.refused:
+        return "refused"
+    return "client_aborted" if call.left else outcome
 
 
 def _abort(call: Call) -> str:

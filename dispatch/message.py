@@ -25,6 +25,7 @@ FIELDS = (
     "time_to_first_byte_ms",
     "time_to_first_token_ms",
     "outcome",
+    "drained",
     "status",
     "request_id",
     "upstream_request_id",

@@ -55,6 +55,22 @@ def test_flow_without_a_connection_has_no_body_to_discard() -> None:
         assert mitm.discard_request_body(tflow.tflow()) is False
 
 
+def test_streams_hear_of_clients_that_leave() -> None:
+    """What :func:`mitm.on_client_left` replaces, and the states that it looks at."""
+    mitm.on_client_left(lambda flow: None)
+    assert getattr(http_layers.HttpStream.handle_protocol_error, "_llmproxy", False)
+    source = inspect.getsource(http_layers.HttpStream)
+    assert "yield from self.handle_protocol_error(event)" in source
+    for state in ("state_done", "state_wait_for_response_headers", "state_stream_response_body"):
+        assert hasattr(http_layers.HttpStream, state)
+    handled = inspect.getsource(layer.Layer.handle_event)
+    assert "self._handle_event(event)" in handled, "looked up anew for each event"
+    assert "RequestWakeup" in inspect.getsource(http_layers.HttpLayer.event_to_child)
+    assert "await self.handle_hook(server_hooks.ClientDisconnectedHook" in inspect.getsource(
+        server.ConnectionHandler.handle_client
+    ), "upstream connections outlive their client until this hook has returned"
+
+
 def test_inactivity_timeout_is_known() -> None:
     with taddons.context():
         assert mitm.inactivity_timeout() == pytest.approx(600)

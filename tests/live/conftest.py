@@ -94,6 +94,45 @@ def proxy(start_proxy: StartProxy) -> Proxy:
     return start_proxy()
 
 
+class Running:
+    """A proxy, its upstream and a token, shared by the tests of a module."""
+
+    def __init__(self, proxy: Proxy, token: str, upstream: Upstream) -> None:
+        self.proxy, self.token, self.upstream = proxy, token, upstream
+        self.url = f"{proxy.reverse_url}/v1/chat/completions"
+        self._seen = 0
+
+    def events(self, count: int) -> list[dict[str, Any]]:
+        """The events of the `count` calls made since the last look."""
+        calls = self.proxy.wait_calls(self._seen + count)[self._seen :]
+        self._seen += count
+        assert len(calls) == count
+        return calls
+
+
+@pytest.fixture(scope="module")
+def start_shared(
+    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Running]]:
+    """Start a proxy with an upstream and a store of its own; it runs until the module's tests are done."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> Running:
+            folder = tmp_path_factory.mktemp("shared")
+            tenant = Tenant(folder / "store.db")
+            stack.callback(tenant.store.close)
+            upstream = stack.enter_context(Upstream(answer, authority.issue_cert("localhost")).running())
+            settings = [
+                f"llm_upstream={upstream.base_url}",
+                f"ssl_verify_upstream_trusted_ca={authority_file}",
+                *options,
+            ]
+            proxy = stack.enter_context(Proxy(folder, settings))
+            return Running(proxy, tenant.token()[1], upstream)
+
+        yield start
+
+
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import trustme
 
 from tests.live.clients import CHAT_URL, HELLO, MODEL, authorised, chat, http, reverse_sdk, sdk
-from tests.live.conftest import USAGE, StartProxy, Tenant, delta
+from tests.live.conftest import USAGE, Running, StartProxy, Tenant, delta
 from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import Answer, Seen, Upstream, json_answer, stream_answer
 
@@ -65,33 +64,9 @@ def raw(client: httpx.Client, url: str, token: str, content: bytes, **headers: s
         return b"".join(answer.iter_raw())
 
 
-class Running:
-    """A proxy that the tests of this module share; none of them leaves anything behind in it."""
-
-    def __init__(self, proxy: Proxy, token: str, upstream: Upstream) -> None:
-        self.proxy, self.token, self.upstream = proxy, token, upstream
-        self.url = f"{proxy.reverse_url}/v1/chat/completions"
-        self._seen = 0
-
-    def events(self, count: int) -> list[dict[str, Any]]:
-        """The events of the `count` calls made since the last look."""
-        calls = self.proxy.wait_calls(self._seen + count)[self._seen :]
-        self._seen += count
-        assert len(calls) == count
-        return calls
-
-
 @pytest.fixture(scope="module")
-def shared(
-    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("include-usage")
-    tenant = Tenant(folder / "store.db")
-    with Upstream(openai_like, authority.issue_cert("localhost")).running() as upstream:
-        options = [f"llm_upstream={upstream.base_url}", f"ssl_verify_upstream_trusted_ca={authority_file}"]
-        with Proxy(folder, options) as proxy:
-            yield Running(proxy, tenant.token()[1], upstream)
-    tenant.store.close()
+def shared(start_shared: Callable[..., Running]) -> Running:
+    return start_shared()
 
 
 @pytest.fixture
