@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mitmproxy import http
 
-from addons import marks
+from addons import marks, usage_policy
 from addons.calls import Call, open_calls
 from addons.capture import Capture
 from addons.destination import is_loopback, normalise
@@ -23,6 +23,7 @@ from addons.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
+MOST_REFUSING = 1000
 ENDPOINTS = ("chat", "completions")
 _coding: set[str] = set()
 """Hosts that have coded a stream although they were asked not to."""
@@ -38,7 +39,7 @@ class IncludeUsage:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.refusing: set[str] = set()
-        """Hosts that have refused the parameter."""
+        """Host and path of calls that were refused for the question."""
 
     @observe_only
     def request(self, flow: http.HTTPFlow) -> None:
@@ -56,7 +57,7 @@ class IncludeUsage:
             return
         call.usage_declined = streamed.include_usage is False
         host = _host(call)
-        if streamed.include_usage is not None or host in self.refusing:
+        if streamed.include_usage is not None or _place(call) in self.refusing:
             return
         if not self.runtime.settings.include_usage.asks(host, flow.request.path, streamed.keys):
             return
@@ -72,19 +73,28 @@ class IncludeUsage:
         if call is None or flow.response is None or not call.usage_added or flow.response.status_code != 400:
             return
         body = call.response_capture.body().data if call.response_capture else b""
-        if b"stream_options" in body and (host := _host(call)) not in self.refusing:
-            self.refusing.add(host)
-            logger.warning(
-                "llmproxy: %s refuses stream_options, and is not asked for usage any more; "
-                "llm_include_usage=off stops all asking",
-                host,
-            )
+        # A client must not be able to bring this about: not where the parameter is known, nor by its own.
+        if b"stream_options" not in body or b"stream_options" in (call.request_body or b""):
+            return
+        if usage_policy.is_openai(_host(call)) or len(self.refusing) >= MOST_REFUSING:
+            return
+        self.refusing.add(_place(call))
+        logger.warning(
+            "llmproxy: %s refuses stream_options, and is not asked for usage any more; "
+            "llm_include_usage=off stops all asking",
+            _place(call),
+        )
 
 
 def _host(call: Call) -> str:
     """Who answers: the true destination; but a server on this machine stands for the host that was named."""
     host = call.flow.request.host
     return normalise(call.host if is_loopback(host) else host)
+
+
+def _place(call: Call) -> str:
+    """Host and path; on Azure each deployment has its own."""
+    return _host(call) + call.flow.request.path.partition("?")[0]
 
 
 def tap(call: Call, response: http.Response, capture: Capture) -> Tap:

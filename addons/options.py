@@ -306,7 +306,7 @@ def _include_usage(options: Options) -> Policy:
         raise exceptions.OptionsError(
             f"llmproxy: option llm_include_usage={','.join(words)!r}: use off alone, or auto and host names."
         )
-    return Policy("auto" in words, [word for word in words if word not in ("auto", "off")])
+    return Policy("auto" in words, tuple(word for word in words if word not in ("auto", "off")))
 
 
 def _models(options: Options) -> tuple[str, ...]:

@@ -40,7 +40,12 @@ class Policy:
             return False
         if host.endswith(azure.SUFFIXES):
             return AZURE_OWN_DATA not in keys and _azure_supports(url)
-        return any(fnmatchcase(host, pattern) for pattern in OPENAI_HOSTS)
+        return is_openai(host)
+
+
+def is_openai(host: str) -> bool:
+    """Whether `host` is OpenAI's own."""
+    return any(fnmatchcase(normalise(host), pattern) for pattern in OPENAI_HOSTS)
 
 
 def _azure_supports(url: str) -> bool:

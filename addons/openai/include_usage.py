@@ -12,7 +12,7 @@ from typing import Any
 
 from addons.openai.members import last, members
 
-LARGEST = 16 * 2**20
+LARGEST = 8 * 2**20
 """Bytes of a body beyond which it is not read: it would hold up the event loop for too long."""
 
 BOM = b"\xef\xbb\xbf"

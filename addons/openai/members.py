@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 SPACE = re.compile(r"[ \t\n\r]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One pair of an object."""
 
     key: str
@@ -30,7 +28,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")  # RFC 8259 section 6
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_value = json.JSONDecoder(parse_constant=_no_constant).raw_decode
 
 
 def members(text: str) -> list[Member]:
@@ -44,22 +42,18 @@ def members(text: str) -> list[Member]:
     """
     at = _expect(text, _skip(text, 0), "{")
     found: list[Member] = []
-    if text[at : at + 1] == "}":
-        at += 1
-    else:
-        while True:
-            start = at
-            _peek(text, at, '"')
-            key, at = _decoder.raw_decode(text, at)
-            at = _expect(text, _skip(text, at), ":")
-            value, at = _decoder.raw_decode(text, at)
-            found.append(Member(key, value, start, at))
-            at = _skip(text, at)
-            if text[at : at + 1] == "}":
-                at += 1
-                break
-            at = _expect(text, at, ",")
-    if _skip(text, at) != len(text):
+    mark = "," if text[at : at + 1] != "}" else "}"
+    while mark == ",":
+        if text[at : at + 1] != '"':
+            raise ValueError(f"a key expected at {at}")
+        key, colon = _value(text, at)
+        value, end = _value(text, _expect(text, _skip(text, colon), ":"))
+        found.append(Member(key, value, at, end))
+        end = _skip(text, end)
+        mark = text[end : end + 1]
+        at = _expect(text, end, "," if mark == "," else "}")
+    at = at if found else _skip(text, at + 1)
+    if at != len(text):
         raise ValueError(f"something follows the object at {at}")
     return found
 
@@ -70,16 +64,15 @@ def last(found: list[Member], key: str) -> Member | None:
 
 
 def _skip(text: str, at: int) -> int:
+    """The next place that is not white space."""
+    if text[at : at + 1] not in (" ", "\t", "\n", "\r"):
+        return at
     match = SPACE.match(text, at)
     return match.end() if match else at
 
 
-def _peek(text: str, at: int, wanted: str) -> None:
-    if text[at : at + 1] != wanted:
-        raise ValueError(f"{wanted!r} expected at {at}")
-
-
 def _expect(text: str, at: int, wanted: str) -> int:
     """The place of the next token after `wanted`, which must stand at `at`."""
-    _peek(text, at, wanted)
+    if text[at : at + 1] != wanted:
+        raise ValueError(f"{wanted!r} expected at {at}")
     return _skip(text, at + 1)

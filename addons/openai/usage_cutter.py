@@ -17,9 +17,7 @@ LONGEST_EVENT = 2**20
 """Bytes of an incomplete event that are held; a longer event is passed on as it comes."""
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r")
-# The value of a `data` field, on whichever line; `^` knows LF only.
-DATA = re.compile(rb"(?:\A\xef\xbb\xbf|^|(?<=\r))data(?:: ?([^\r\n]*))?(?=[\r\n]|\Z)", re.MULTILINE)
-
+BOM = b"\xef\xbb\xbf"
 CHUNKS = ("chat.completion.chunk", "text_completion")
 CONTENT = ("error", "moderation", "prompt_filter_results", "prompt_annotations", "content_filter_results")
 """What a server may tell in a chunk without choices: such a chunk loses its usage only."""
@@ -105,9 +103,9 @@ def without_usage(event: bytes) -> bytes:
     """
     if b'"usage"' not in event:
         return event
-    lines = list(DATA.finditer(event))
+    lines = _data(event)
     try:
-        text = b"\n".join(line[1] or b"" for line in lines).decode("utf-8")
+        text = b"\n".join(event[start:end] for start, end in lines).decode("utf-8")
         found = members(text)
     except (ValueError, RecursionError):
         return event
@@ -126,8 +124,20 @@ def without_usage(event: bytes) -> bytes:
     if len(lines) != 1:
         return event  # places in `text` are not places in the event; no known server does this
     start, end = _span(found, usage)
-    base = lines[0].start(1)
+    base = lines[0][0]
     return event[: base + _bytes(text, start)] + event[base + _bytes(text, end) :]
+
+
+def _data(event: bytes) -> list[tuple[int, int]]:
+    """Where the values of the `data` fields begin and end."""
+    found = []
+    at = len(BOM) if event.startswith(BOM) else 0
+    for line in event[at:].splitlines(keepends=True):
+        if line.startswith(b"data:"):
+            begin = 6 if line[5:6] == b" " else 5
+            found.append((at + begin, at + max(begin, len(line.rstrip(b"\r\n")))))
+        at += len(line)
+    return found
 
 
 def _span(found: list[Member], member: Member) -> tuple[int, int]:

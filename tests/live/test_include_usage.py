@@ -6,7 +6,6 @@ import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -210,28 +209,25 @@ def test_requests_that_are_left_alone(running: Running) -> None:
     assert [call["include_usage"] for call in running.events(6)] == [None] * 6
 
 
-def test_errors_pass_and_a_refusal_of_the_question_is_remembered(
-    proxy: Proxy, tenant: Tenant, upstream: Upstream
-) -> None:
-    _, token = tenant.token()
-    refusal = {"error": {"message": "Unknown parameter: 'stream_options'", "param": "stream_options"}}
-    other = {"error": {"message": "The model does not exist", "code": "model_not_found"}}
-
-    def strict(seen: Seen) -> Answer:
-        if "stream_options" in seen.json:
-            return json_answer(refusal, 400)
-        return stream_answer(UNASKED)
-
+def test_body_that_comes_in_chunks(running: Running) -> None:
     with httpx.Client(trust_env=False, timeout=60) as client:
-        url = f"{proxy.reverse_url}/v1/chat/completions"
-        upstream.handler = lambda seen: json_answer(other, 400)
-        assert json.loads(raw(client, url, token, body())) == other
-        upstream.handler = strict
-        assert json.loads(raw(client, url, token, body())) == refusal
-        assert raw(client, url, token, body()) == b"".join(UNASKED)
-    calls = proxy.wait_calls(3)
-    assert [call["include_usage"] for call in calls] == ["added", "added", None]
-    assert calls[2]["usage"]["source"] == "tokenizer"
+        headers = {"content-type": "application/json", **authorised(running.token)}
+        content = iter([body()[:20], body()[20:]])
+        with client.stream("POST", running.url, content=content, headers=headers) as answer:
+            assert b"".join(answer.iter_raw()) == b"".join(UNASKED)
+    assert asks(running.upstream.requests[-1])
+    assert running.events(1)[0]["include_usage"] == "added"
+
+
+def test_errors_pass(running: Running) -> None:
+    """OpenAI knows the parameter: no error makes the proxy stop asking."""
+    refusal = {"error": {"message": "Unknown parameter: 'stream_options'", "param": "stream_options"}}
+    running.upstream.handler = lambda seen: json_answer(refusal, 400)
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for _ in range(2):
+            assert json.loads(raw(client, running.url, running.token, body())) == refusal
+            assert asks(running.upstream.requests[-1])
+    assert [call["include_usage"] for call in running.events(2)] == ["added", "added"]
 
 
 def test_off(start_proxy: StartProxy, tenant: Tenant, upstream: Upstream) -> None:
@@ -255,15 +251,12 @@ def test_a_further_host(start_proxy: StartProxy, tenant: Tenant, upstream: Upstr
         for host, asked in (("llm", True), ("deep", False)):
             assert raw(client, url.replace("llm", host), token, body()) == b"".join(UNASKED)
             assert asks(upstream.requests[-1]) is asked
-
-
-@pytest.mark.parametrize("value", ["off,auto", "https://api.example.com"])
-def test_bad_values_stop_the_start(value: str, tmp_path: Path) -> None:
-    proxy = Proxy(tmp_path, [f"llm_include_usage={value}"])
-    proxy.launch()
-    try:
-        assert proxy.wait() == 1
-    finally:
-        proxy.kill()
-    assert "option llm_include_usage" in proxy.output
-    assert "Traceback" not in proxy.output
+        refusal = {"error": {"message": "Validation error at #/stream_options: Extra inputs"}}
+        own = {"stream_options": {"include_something": True}}
+        upstream.handler = lambda seen: json_answer(refusal, 400) if asks(seen) else openai_like(seen)
+        assert json.loads(raw(client, url, token, body(**own))) == refusal, "by the client's own doing"
+        assert json.loads(raw(client, url, token, body())) == refusal
+        assert raw(client, url, token, body()) == b"".join(UNASKED), "not asked again"
+    calls = proxy.wait_calls(5)
+    assert [call["include_usage"] for call in calls] == ["added", None, "added", "added", None]
+    assert calls[-1]["usage"]["source"] == "tokenizer"
