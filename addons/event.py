@@ -18,6 +18,7 @@ from store.models import Grant
 
 logger = logging.getLogger(__name__)
 
+LEFT_UNANSWERED = ("client_aborted", "timeout", "shutdown")
 USER_METADATA = ("user_id", "app_user_id")
 
 
@@ -192,6 +193,9 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Price
     usage: Event | None = summary.usage.as_dict() if summary.usage else None
     if usage is None and _may_have_been_billed(event, exchange, summary):
         counted = count(summary.endpoint, summary.model, summary.request, summary.output)
+        if exchange.status is None:
+            counted.output_tokens = None
+            counted.missing.append("the answer, of which nothing came")
         if counted.input_tokens is not None or counted.output_tokens is not None:
             usage = counted.as_dict()
     event["usage"] = usage
@@ -201,8 +205,15 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Price
 
 
 def _may_have_been_billed(event: Event, exchange: Exchange, summary: Summary) -> bool:
-    """Whether upstream did work for this call: it answered, without an error, or after text."""
-    if event["outcome"] == "refused" or exchange.status is None or exchange.status >= 400:
+    """Whether upstream did work for this call: it answered, without an error, or after text.
+
+    Or it had the whole request, and would have answered had somebody waited for it.
+    """
+    if event["outcome"] == "refused":
+        return False
+    if exchange.status is None:
+        return summary.counted and exchange.sent and event["outcome"] in LEFT_UNANSWERED
+    if exchange.status >= 400:
         return False
     code = summary.usage_missing_code
     if not summary.counted or code not in reported.COUNTABLE:

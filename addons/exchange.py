@@ -42,6 +42,8 @@ class Exchange:
     error_message: str | None = None
     usage_added: bool = False
     """Whether the proxy asked for the usage; `request_body` is the client's, without the question."""
+    sent: bool = False
+    """Whether the whole request had been handed to an upstream connection."""
     drained: bool = False
     """Whether the answer was read to its end after the client had left."""
     client_address: str | None = None

@@ -118,6 +118,8 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         request_form=form.form() if form is not None else None,
         error_code=call.refused,
         error_message=flow.error.msg if flow.error else None,
+        # The request is whole when it has ended; upstream is dialled after that, or has been before.
+        sent=flow.request.timestamp_end is not None and flow.server_conn.timestamp_tcp_setup is not None,
         usage_added=call.usage_added,
         client_address=call.client_address,
         grant=call.grant,

@@ -123,3 +123,21 @@ def test_any_bodies_make_an_event(body: bytes) -> None:
     assert event["event_id"] == "0190-call"
     assert set(minimal_event(exchange())) <= set(event)
     json.dumps(event, allow_nan=False)
+
+
+@pytest.mark.parametrize("outcome", ["client_aborted", "timeout", "shutdown"])
+def test_call_that_was_left_before_its_answer_began(outcome: str) -> None:
+    """Upstream had it all, and may bill it: what was asked is counted; of the answer nothing is known."""
+    event = build_event(exchange(status=None, response_body=None, outcome=outcome, sent=True), capture="all")
+    usage = event["usage"]
+    assert usage["input_tokens"] > 0
+    assert (usage["output_tokens"], usage["total_tokens"], usage["source"]) == (None, None, "estimate")
+    assert "the answer, of which nothing came" in usage["missing"]
+    assert event["usage_missing_code"] == "no_answer"
+
+
+@pytest.mark.parametrize(("outcome", "sent"), [("client_aborted", False), ("upstream_aborted", True)])
+def test_call_that_upstream_never_had(outcome: str, sent: bool) -> None:
+    event = build_event(exchange(status=None, response_body=None, outcome=outcome, sent=sent), capture="all")
+    assert event["usage"] is None
+    assert event["usage_missing_code"] == "no_answer"

@@ -219,6 +219,27 @@ def test_what_is_pipelined_behind_the_request_is_not_served(draining: Running) -
     assert len(draining.upstream.requests) == before + 2
 
 
+def test_cancelled_before_the_answer_begins(start_shared: Callable[..., Running]) -> None:
+    """Without a drain, what was asked is counted."""
+    running = start_shared()
+    asked, never = threading.Event(), threading.Event()
+
+    def silent(seen: Seen) -> Answer:
+        asked.set()
+        never.wait(30)
+        return stream_answer([])
+
+    running.upstream.handler = silent
+    with left(running), pytest.raises(openai.APITimeoutError):
+        chat(reverse_sdk(running.proxy, running.token), stream=True, timeout=httpx.Timeout(60, read=0.5))
+    call = running.events(1)[0]
+    never.set()
+    assert asked.is_set()
+    assert (call["outcome"], call["status"], call["drained"]) == ("client_aborted", None, False)
+    assert call["usage"]["input_tokens"] > 0
+    assert call["usage"]["output_tokens"] is None
+
+
 def test_nothing_is_left_over(draining: Running) -> None:
     wait_for(lambda: draining.proxy.process.num_fds() < 60, "every connection is closed")
 
