@@ -24,6 +24,7 @@ def blank_event() -> Event:
         "duration_ms": None,
         "time_to_first_byte_ms": None,
         "outcome": None,
+        "drained": False,
         "status": None,
         "error": None,
         "request_id": None,
