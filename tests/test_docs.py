@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import click
 from mitmproxy import options
@@ -12,6 +13,7 @@ from mitmproxy.master import Master
 
 from addons import counters, metrics, refusal
 from addons.event import build_event, minimal_event
+from addons.openai.counting.tally import Approximate, Missing
 from addons.options import declare
 from dispatch import message
 from dispatch.catalog import BUILT_IN
@@ -55,6 +57,11 @@ def test_the_fields_that_are_dispatched_are_marked() -> None:
     }
     sent = message.message({"type": message.USAGE_TYPE} | dict.fromkeys(message.FIELDS))
     assert marked == sent.keys() - {"run_id", "event", *message.DERIVED}
+
+
+def test_every_code_of_a_counted_usage_is_documented() -> None:
+    assert first_cells(EVENT.replace("\n###", "\n##"), "## missing") == set(get_args(Missing))
+    assert first_cells(EVENT.replace("\n###", "\n##"), "## approximate") == set(get_args(Approximate))
 
 
 async def test_every_option_is_documented() -> None:

@@ -1,0 +1,80 @@
+"""Calls of tools and their results, in the history and in the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from addons.openai.counting.model import Model
+from addons.openai.counting.rules import PER_CALL
+from addons.openai.counting.tally import Tally, TooMuch, mapping, maps, text, to_json
+
+PREFIX = "functions."
+"""The model addresses a function by this and its name; the name's first piece merges with the dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    name: str
+    arguments: str
+    id: str = ""
+    legacy: bool = False
+    """Whether it is a `function_call`."""
+    custom: bool = False
+    """Whether its tool takes free text; no rule for these is known."""
+
+
+def of_message(message: Mapping[str, Any]) -> list[Call]:
+    """The calls of a chat message."""
+    found = [_of_chat(call) for call in maps(message.get("tool_calls"))]
+    legacy = message.get("function_call")
+    if isinstance(legacy, Mapping):
+        found.append(Call(text(legacy.get("name")), text(legacy.get("arguments")), legacy=True))
+    return found
+
+
+def _of_chat(call: Mapping[str, Any]) -> Call:
+    custom = call.get("custom")
+    made = mapping(call.get("function")) if not isinstance(custom, Mapping) else custom
+    given = made.get("arguments") if custom is not made else made.get("input")
+    return Call(text(made.get("name")), text(given), text(call.get("id")), custom=custom is made)
+
+
+def of_item(item: Mapping[str, Any]) -> Call:
+    """A `function_call` or `custom_tool_call` of the Responses API."""
+    custom = item.get("type") == "custom_tool_call"
+    given = item.get("input" if custom else "arguments")
+    return Call(text(item.get("name")), text(given), text(item.get("call_id")), custom=custom)
+
+
+def count_call(tally: Tally, model: Model, call: Call) -> None:
+    tally.add(model.n(PREFIX + call.name) + model.n(call.arguments))
+    if call.custom:
+        tally.guess("custom_tools")
+
+
+def count_result(tally: Tally, model: Model, name: str, result: str) -> None:
+    """The result of a call of `name`; the constant of the pair is counted with the call."""
+    tally.add(model.n(PREFIX + name) + model.n(result))
+
+
+def count_parallel(tally: Tally, model: Model, made: Sequence[Call]) -> None:
+    """Several calls in one answer, without what ends it."""
+    if model.rules.parallel and not any(call.custom for call in made):
+        # The API takes the arguments out of this text, and may write them anew, with blanks.
+        uses = (f'{{"recipient_name":"{PREFIX}{call.name}","parameters":{_tight(call)}}}' for call in made)
+        tally.add(model.n(f'{{"tool_uses":[{",".join(uses)}]}}'))
+        return
+    for call in made:
+        count_call(tally, model, call)
+    tally.add(PER_CALL * len(made))
+
+
+def _tight(call: Call) -> str:
+    """The arguments without white space; as they are where they are not whole."""
+    try:
+        return to_json(json.loads(call.arguments))
+    except (ValueError, RecursionError, TooMuch):
+        return call.arguments

@@ -1,0 +1,23 @@
+"""The model that a call is counted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from addons.openai.counting import rules
+from addons.openai.counting.tokenizer import Tokenizer
+from addons.openai.vocabulary import normalise
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model's name, its overheads, and its tokenizer (which has one budget for the whole call)."""
+
+    name: str
+    """Normalised."""
+    rules: rules.Rules
+    n: Tokenizer
+
+    @classmethod
+    def of(cls, name: str | None) -> Model:
+        return cls(normalise(name or ""), rules.of(name), Tokenizer(name))
