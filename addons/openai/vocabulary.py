@@ -54,8 +54,8 @@ VOCABULARIES = {
 
 NEWEST = "o200k_base"
 
-# (pattern, encoding); the first match counts. Models that are gone (text-davinci-003, code-davinci-002, curie)
-# had p50k_base and r50k_base, which are not installed: recordings of such calls are estimated.
+# (pattern, encoding); the first match counts. Models that are gone (text-davinci-003, code-davinci-002,
+# curie) had p50k_base and r50k_base, which are not installed: recordings of such calls are estimated.
 ENCODINGS = (
     (re.compile(r"gpt-oss|gpt-4o|chatgpt-|gpt-4\.[1-9]|gpt-(?:[5-9]|\d\d)|o\d"), "o200k_base"),
     (re.compile(r"gpt-(?:audio|realtime|live|image|chat)|codex|computer-use"), "o200k_base"),
