@@ -76,14 +76,14 @@ def _reported(summary: Summary, answer: Opened, response: Response) -> Usage | N
     found = usages.read(output.get("usage"))
     if found is None and output.get("object") == "thread.run":
         steps = usages.read(assemble_threads.usage_of_steps(dict(output)))
-        return steps.lacking("steps that had not ended") if steps else None
+        return steps.lacking("cut") if steps else None
     if found is not None and objects(output.get("data")) and "partial_image_index" in output["data"][-1]:
-        return found.lacking("images that had not come")
+        return found.lacking("cut")
     if found is not None and answer.skipped and answer.events is not None and summary.endpoint == "images":
-        return found.lacking("images in the part that was not kept")
+        return found.lacking("cut")
     if found is not None and not response.complete and answer.events is not None and _goes_on(output):
         # Servers that report with every chunk report what there was until then.
-        return found.lacking("what came after the last report")
+        return found.lacking("cut")
     return found
 
 

@@ -7,6 +7,7 @@ import click
 from scripts.lazy import LazyGroup
 
 BENCHMARKS: dict[str, str] = {
+    "accuracy": "scripts.benchmarks.accuracy:main",
     "dispatch": "scripts.benchmarks.dispatch:dispatch",
     "journal": "scripts.benchmarks.journal:journal",
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from addons.openai.counting import calls, structured, tools
+from addons.openai.counting import calls, history, structured, tools
 from addons.openai.counting.messages import content_text, count_message, is_system
 from addons.openai.counting.model import Model
 from addons.openai.counting.rules import (
-    AZURE_END,
+    END,
     FORCED_CALL,
     LEGACY_RESULT,
     SCHEMA_WITH_SYSTEM,
@@ -108,6 +108,9 @@ def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any
         tally.lack("cut")
     for choice in choices:
         _count_choice(tally, model, body, choice)
+        azure, whole = "content_filter_results" in choice, choice.get("finish_reason") not in (None, "length")
+        if whole and (azure or history.end_counted(answer.get("created"))):
+            tally.add(END)
     effort = body.get("reasoning_effort")
     if model.rules.reasons and effort != "none" and (effort or model.rules.reasons_by_default):
         tally.lack("reasoning")
@@ -135,8 +138,6 @@ def _count_choice(tally: Tally, model: Model, body: Mapping[str, Any], choice: M
         _count_single_call(tally, model, body, made[0], whole=whole)
     elif whole:
         tally.add(_text_end(model, body, message))
-    if whole and "content_filter_results" in choice:
-        tally.add(AZURE_END)
 
 
 def _count_single_call(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from addons.openai.counting import calls, structured, tools
+from addons.openai.counting import calls, history, structured, tools
 from addons.openai.counting.messages import content_text, count_message
 from addons.openai.counting.model import Model
 from addons.openai.counting.rules import FORCED_CALL
@@ -17,9 +17,12 @@ CALLS = frozenset({"function_call", "custom_tool_call"})
 RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
-def count_input(model: Model, body: Mapping[str, Any]) -> Tally:
+def count_input(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any]) -> Tally:
     rules = model.rules
     tally = Tally((rules.primer if rules.responses_primer is None else rules.responses_primer) + rules.offset)
+    tally.add(preamble := history.preamble(answer.get("created_at")))
+    if preamble and body.get("tools"):
+        tally.guess("preview")
     for key in HELD:
         if body.get(key):
             tally.lack(key)
@@ -107,7 +110,7 @@ def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any
         elif kind == "reasoning":
             tally.lack("reasoning")
         elif kind not in CALLS:
-            tally.lack("hosted_tools")
+            tally.lack(_code(kind))
     status = answer.get("status")
     whole = status == "completed"
     if status not in ("completed", "incomplete"):

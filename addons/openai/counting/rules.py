@@ -74,8 +74,8 @@ LEGACY_RESULT = 3
 FORCED_CALL = 6
 """Beside the name of a function that the model must call: the answer begins with the arguments, so what names
 the function is input, and the output ends as a text does. Seen twice."""
-AZURE_END = 1
-"""Azure counts the token that ends a chat answer; OpenAI does not."""
+END = 1
+"""Azure counts the token that ends a chat answer; OpenAI does not, but once did (see `history`)."""
 
 OLD = Rules(
     primer=3,

@@ -39,6 +39,7 @@ Approximate = Literal[
     "images",
     "model",
     "not_whole",
+    "preview",
     "recursive_schema",
     "structured_output",
     "too_large",

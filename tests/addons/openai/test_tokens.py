@@ -5,7 +5,9 @@ The overheads were derived from recorded calls; `scripts/bench accuracy` compare
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import time
 from typing import Any, get_args
 
@@ -13,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from addons.openai import tokens
+from addons.openai import summarize, tokens
 from addons.openai.counting.tally import Approximate, Missing
 from tests.addons.openai.counting.test_media import png, url, wav
+from tests.scenarios import SCENARIOS
 from tests.vocabularies import count as n
 from tests.vocabularies import needs_vocabularies
 
@@ -311,6 +314,23 @@ def test_a_call_in_responses(model: str, end: int) -> None:
     assert found.output_tokens == n("functions.get_weather") + n(ARGUMENTS) + end
 
 
+# --- what the API once did
+
+
+def test_the_first_responses_had_a_hidden_preamble() -> None:
+    answer = {**response(said()), "created_at": 1_742_000_000}
+    assert tokens.count("responses", OLD, {"input": "Hi"}, answer).input_tokens == 8 + 18
+    body = {"input": "Hi", "tools": [{"type": "function", **WEATHER}]}
+    assert tokens.count("responses", OLD, body, answer).approximate == ["preview"]
+
+
+@pytest.mark.parametrize(("created", "end"), [(1_735_000_000, 0), (1_745_000_000, 1), (1_749_000_000, 0)])
+def test_the_end_of_chat_answers_was_counted_for_a_while(created: int, end: int) -> None:
+    assert (
+        tokens.count("chat", OLD, {"messages": HI}, {**chat(), "created": created}).output_tokens == 2 + end
+    )
+
+
 # --- completions and embeddings
 
 
@@ -450,6 +470,40 @@ def test_a_request_that_is_not_whole_is_estimated() -> None:
     found = tokens.count("chat", OLD, cut + "A" * 5000, chat())
     assert found.input_tokens == -(-len(cut) // 4)  # what looks like a file is not counted
     assert (found.missing, found.approximate) == (["request"], ["not_whole"])
+
+
+def test_an_answer_that_broke_off_is_estimated() -> None:
+    found = tokens.count("chat", OLD, {"messages": HI}, '{"choices":[{"message":{"content":"Hello the')
+    assert (found.input_tokens, found.output_tokens) == (8, 44 // 4)
+    assert (found.missing, found.lower_bound) == (["cut"], ["output_tokens"])
+
+
+def test_a_page_in_place_of_an_answer_is_not_counted() -> None:
+    found = tokens.count("chat", OLD, {"messages": HI}, "<html>Bad gateway</html>")
+    assert (found.input_tokens, found.output_tokens) == (8, None)
+
+
+STREAMS = ["chat-stream", "chat-stream-tools", "chat-stream-azure", "responses-stream", "completions-stream"]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_cut_after_any_event_is_counted(name: str) -> None:
+    """What was delivered, and the whole input; more with every event, never nothing where there was text."""
+    scenario = SCENARIOS[name]
+    body = scenario.response.body
+    counts = []
+    for at in range(1, body.count(b"\n\n") + 1):
+        part = b"\n\n".join(body.split(b"\n\n")[:at]) + b"\n\n"
+        cut = dataclasses.replace(scenario.response, body=part, complete=False)
+        summary = summarize(scenario.request, cut)
+        found = tokens.count(summary.endpoint, summary.model or OLD, summary.request, summary.output)
+        assert found.input_tokens
+        assert found.output_tokens is not None
+        if re.search(r'"(?:content|text|arguments)": "[^"]', json.dumps(summary.output)):
+            assert found.output_tokens > 0
+        counts.append(found.output_tokens)
+    assert counts == sorted(counts)
+    assert counts[-1] > 0
 
 
 def test_without_its_request_an_answer_is_counted_alone() -> None:
