@@ -101,6 +101,8 @@ def _usage(input_tokens: int | None) -> dict[str, Any] | None:
         "total_tokens": None,
         "input_tokens_details": {},
         "output_tokens_details": {},
-        "missing": ["the output", "an exact count of the input"],
+        "complete": False,
+        "missing": ["cut"],
+        "approximate": ["not_whole"],
         "source": "estimate",
     }
