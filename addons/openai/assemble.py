@@ -56,17 +56,18 @@ def _add_top_level(whole: Json, chunk: Json) -> None:
             continue
         if key in FIRST_COUNTS:
             whole[key] = whole.get(key) or value
+        elif isinstance(value, dict) and isinstance(before := whole.get(key), dict):
+            whole[key] = {**before, **value}
         elif value is not None:
             whole[key] = value
 
 
 def _add_chat_choice(choice: Json, part: Json) -> None:
     message = choice.setdefault("message", {"role": "assistant", "content": None})
-    # A server that does not know how to stream sends the whole message, or leaves the delta out (Azure).
-    for delta in (part.get("delta"), part.get("message")):
-        if isinstance(delta, Mapping):
-            for key, value in delta.items():
-                _add_delta(message, key, value)
+    # Some servers send `message`, what was said so far, beside it, or only that. Azure may send neither.
+    delta = part["delta"] if "delta" in part else part.get("message")
+    for key, value in delta.items() if isinstance(delta, Mapping) else ():
+        _add_delta(message, key, value)
     _add_rest(choice, part, {"delta", "message"})
 
 
@@ -104,8 +105,8 @@ def _add_delta(message: Json, key: str, value: Any) -> None:
         add_fragment(child(message, key), value)
     elif key == "audio" and isinstance(value, Mapping):
         _add_audio(child(message, key), value)
-    elif key == "reasoning_details" and isinstance(value, list):
-        message[key] = _join_details(message.get(key), value)
+    elif isinstance(value, list) and any(index(piece) is not None for piece in objects(value)):
+        message[key] = _join_indexed(message.get(key), value)
     else:
         message[key] = _joined(message.get(key), value)
 
@@ -118,8 +119,8 @@ def _add_audio(whole: Json, part: Mapping[str, Any]) -> None:
             whole[key] = value
 
 
-def _join_details(before: Any, value: list[Any]) -> list[Any]:
-    """OpenRouter's ``reasoning_details``: pieces of one index and one type are one."""
+def _join_indexed(before: Any, value: list[Any]) -> list[Any]:
+    """Other makers' lists (``reasoning_details``, ``executed_tools``): one index and type, one member."""
     whole = list(before) if isinstance(before, list) else []
     for piece in value:
         if not isinstance(piece, dict) or (at := index(piece)) is None:
@@ -167,6 +168,8 @@ def _extend(whole: Json, part: Mapping[str, Any]) -> Json:
 
 def _finish_choice(choice: Json) -> Json:
     message = choice.get("message")
-    if isinstance(message, dict) and isinstance(message.get("tool_calls"), ToolCalls):
-        message["tool_calls"] = message["tool_calls"].calls()
+    if isinstance(message, dict) and isinstance(calls := message.get("tool_calls"), ToolCalls):
+        message["tool_calls"] = calls.calls()
+        if not message["tool_calls"]:
+            del message["tool_calls"]
     return choice

@@ -95,7 +95,9 @@ class Builder:
         elif what in WHOLE_PARTS and isinstance(event.get("part"), dict):
             kind, holder, number = WHOLE_PARTS[what]
             part_type = text(event["part"].get("type"))
-            self._part(at, kind, holder, index(event, number), part_type, event).update(event["part"])
+            self._part(at, kind, holder, index(event, number), part_type, event).update(
+                copy.deepcopy(event["part"])
+            )
         elif what in FIELDS:
             _add(self._item(at, FIELDS[what][0], event), FIELDS[what][1], step, event)
         else:
