@@ -192,11 +192,7 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Price
     """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
     usage: Event | None = summary.usage.as_dict() if summary.usage else None
     if usage is None and _may_have_been_billed(event, exchange, summary):
-        counted = count(summary.endpoint, summary.model, summary.request, summary.output)
-        if exchange.status is None:
-            counted.output_tokens = None  # not the nothing that came
-        if counted.input_tokens is not None or counted.output_tokens is not None:
-            usage = counted.as_dict()
+        usage = _counted(exchange, summary)
     event["usage"] = usage
     event["usage_missing"] = summary.usage_missing
     event["usage_missing_code"] = summary.usage_missing_code
@@ -215,9 +211,23 @@ def _may_have_been_billed(event: Event, exchange: Exchange, summary: Summary) ->
     if exchange.status >= 400:
         return False
     code = summary.usage_missing_code
-    if not summary.counted or code not in reported.COUNTABLE:
+    if code not in reported.COUNTABLE:
         return False
     return code not in reported.ONLY_WITH_TEXT or reported.says_something(summary.output)
+
+
+def _counted(exchange: Exchange, summary: Summary) -> Event | None:
+    """Tokens counted from the bodies; None where nothing in them can be."""
+    if summary.counted:
+        counted = count(summary.endpoint, summary.model, summary.request, summary.output)
+    elif said := reported.said_beside(summary.output):
+        counted = count("completions", summary.model, None, {"choices": [{"text": said}]})
+    else:
+        return None
+    if exchange.status is None:
+        counted.output_tokens = None  # not the nothing that came
+    known = counted.input_tokens is not None or counted.output_tokens is not None
+    return counted.as_dict() if known else None
 
 
 def _add_content(event: Event, exchange: Exchange, summary: Summary, capture: str) -> None:

@@ -12,7 +12,7 @@ from addons.openai.body import Opened
 from addons.openai.endpoints import Bills
 from addons.openai.messages import Response, Summary
 from addons.openai.usage import Usage
-from addons.openai.values import name, objects
+from addons.openai.values import name, objects, text
 
 CODES = {
     "no_answer": "no answer came",
@@ -82,8 +82,8 @@ def _reported(summary: Summary, answer: Opened, response: Response) -> Usage | N
     if found is not None and answer.skipped and answer.events is not None and summary.endpoint == "images":
         return found.lacking("cut")
     if found is not None and not response.complete and answer.events is not None and _goes_on(output):
-        # Servers that report with every chunk report what there was until then.
-        return found.lacking("cut")
+        # Servers that report with every chunk report what there was until then; an older report is none.
+        return found.lacking("cut") if usages.states_both(answer.events[-1].get("usage")) else None
     return found
 
 
@@ -122,6 +122,13 @@ def says_something(output: Any) -> bool:
     return False
 
 
+def said_beside(output: Any) -> str:
+    """The text of a thread's run or a transcription, whose input is not in view: all that can be counted."""
+    if not isinstance(output, Mapping):
+        return ""
+    return "".join(assemble_threads.texts(dict(output))) or text(output.get("text"))
+
+
 def _why_missing(summary: Summary, answer: Opened, response: Response) -> Missing:
     if response.status >= 400 or summary.error is not None:
         return _missing("failed")
@@ -146,8 +153,8 @@ def _why_missing(summary: Summary, answer: Opened, response: Response) -> Missin
     return _missing("no_usage")
 
 
-def _missing(code: str, text: str | None = None) -> Missing:
-    return Missing(code, text or CODES[code])
+def _missing(code: str, words: str | None = None) -> Missing:
+    return Missing(code, words or CODES[code])
 
 
 def _billed_otherwise(summary: Summary, answer: Opened) -> Missing | None:

@@ -91,7 +91,7 @@ class Usage:
     source: str = "api"
     """``api``: as reported; ``counted``: read from the exchange itself, exactly."""
     missing: Sequence[str] = ()
-    """What is not in the figures."""
+    """What is not in the figures; docs/event.md says what the codes mean."""
 
     def as_dict(self) -> dict[str, Any]:
         """The event's `usage`."""
@@ -173,11 +173,17 @@ def last_complete(values: Iterable[object]) -> object:
         usage = read(value)
         if usage is None or not isinstance(value, Mapping):
             continue
-        both = _first_count(value, INPUT) is not None and _first_count(value, OUTPUT) is not None
-        rank = 1 + (not usage.is_zero) + (both and not usage.is_zero)
+        rank = 1 + (not usage.is_zero) + (states_both(value) and not usage.is_zero)
         if rank >= best[0]:
             best = rank, value
     return best[1]
+
+
+def states_both(value: object) -> bool:
+    """Whether a usage object says something of the input and of the output."""
+    if not isinstance(value, Mapping):
+        return False
+    return _first_count(value, INPUT) is not None and _first_count(value, OUTPUT) is not None
 
 
 def add(first: object, second: object) -> Any:
