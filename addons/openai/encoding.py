@@ -122,8 +122,8 @@ class Brotli:
 class Zstd:
     """RFC 8878, any number of frames."""
 
-    BITE = 256
-    """A block of four bytes may stand for 128 kB."""
+    BITE = 64
+    """A block of four bytes may stand for 128 kB: a bite for 2 MB."""
 
     def __init__(self) -> None:
         self._frame = self._new()

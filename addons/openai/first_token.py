@@ -9,10 +9,12 @@ from typing import Any
 from addons.openai.body import header
 from addons.openai.encoding import Decoder, codings_of
 from addons.openai.messages import Response
-from addons.openai.sse import Parser
+from addons.openai.sse import Event, Parser
 
-BUDGET = 32 * 2**20
+BUDGET = 16 * 2**20
 """Bytes to decode in search of the first content."""
+STEP = 2**18
+"""Bytes to decode at a time."""
 BOOKKEEPING = frozenset({"role", "index", "id", "type", "obfuscation", "name", "object"})
 
 
@@ -24,14 +26,19 @@ def first_content(response: Response, chunks: Sequence[bytes]) -> int | None:
     decoder = Decoder(codings_of(header(response.headers, "content-encoding")), budget=BUDGET)
     parser = Parser()
     for index, chunk in enumerate(chunks):
-        for event in parser.feed(decoder.feed(chunk)):
-            try:
-                value = json.loads(event.data)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict) and _has_content(value):
+        decoder.push(chunk)
+        while not decoder.done:
+            if any(map(_tells, parser.feed(decoder.pull(STEP)))):
                 return index
     return None
+
+
+def _tells(event: Event) -> bool:
+    try:
+        value = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and _has_content(value)
 
 
 def _has_content(event: Mapping[str, Any]) -> bool:

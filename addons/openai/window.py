@@ -12,6 +12,9 @@ from addons.openai.encoding import BUDGET, Decoder
 STEP = 4 * 2**20
 """Bytes decoded at a time: what is not kept of them is let go before the next."""
 
+LEAST_WAITING = 2**20
+"""Coded bytes that may wait to be decoded, at least."""
+
 
 class Window:
     """Keeps the first and the last half of `limit` decoded bytes, in memory of about twice `limit`."""
@@ -19,7 +22,7 @@ class Window:
     def __init__(self, codings: Sequence[str], limit: int, *, budget: int = BUDGET) -> None:
         self._decoder = Decoder(codings, budget=budget)
         self._half = limit // 2
-        self._most_waiting = limit
+        self._most_waiting = max(limit, LEAST_WAITING)
         self._head = bytearray()
         self._tail = bytearray()
         self._skipped = 0
