@@ -32,8 +32,8 @@ Path = tuple[Any, ...]
 STREAM = [("content-type", "text/event-stream")]
 
 ABSENT = object()
-SDK_ONLY = ("parsed", "parsed_arguments", "output_parsed")
-"""What the SDK adds: text read as JSON."""
+SDK_ONLY = ("parsed", "parsed_arguments", "output_parsed", "obfuscation")
+"""What the SDK adds: text read as JSON; and, in older versions, a chunk's padding."""
 
 
 def client(body: bytes) -> openai.OpenAI:
@@ -190,6 +190,8 @@ COMPLAINTS = (
     ("Completed output item identity changed", "a recording that was altered"),
     ("'NoneType' object is not iterable", "a chunk without choices: the one that says when audio expires"),
     ("before receiving its output item", "a text whose item was never announced"),
+    ("IndexError: list index out of range", "the same, in older versions"),
+    ("AssertionError: ", "two answers in one stream, in older versions"),
     ("'NoneType' object has no attribute 'to_dict'", "Azure's choice without a delta"),
 )
 """What the SDK says of streams that it can't read, and why: all of them are read here."""
@@ -212,8 +214,9 @@ def compare(
         theirs = sdk(body)
     except openai.APIError:
         return ["the stream says that the call failed"]
-    except (RuntimeError, TypeError, AttributeError) as error:
-        return [next((why for text, why in COMPLAINTS if text in str(error)), f"UNEXPLAINED {error!r}")]
+    except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return [next((why for text, why in COMPLAINTS if text in said), f"UNEXPLAINED {said}")]
     return [explain(*found, rules) for found in differences(plain(mine), plain(theirs))]
 
 
