@@ -16,8 +16,10 @@ Json = dict[str, Any]
 
 DONE = "[DONE]"
 STREAM_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
-KEPT = 16 * 2**20
+KEPT = 8 * 2**20
 """Decoded bytes of a coded body that are looked into; of a longer one its first and its last half."""
+MOST_LINES = 300_000
+"""Lines of an event stream that are looked into, a second's work; of more their first and their last half."""
 
 
 @dataclass(slots=True)
@@ -68,9 +70,9 @@ def open_body(message: Request | Response) -> Opened:
     if error:
         opened.truncated.append(error)
         opened.undecoded = True
+    _parse(opened, data, header(message.headers, "content-type"))
     if opened.skipped:
         opened.truncated.append(f"{opened.skipped} bytes in the middle were not kept")
-    _parse(opened, data, header(message.headers, "content-type"))
     return opened
 
 
@@ -85,7 +87,7 @@ def _parse(opened: Opened, data: bytes, content_type: str) -> None:
         _parse_json(opened, data)
     elif kind.startswith("text/event-stream") or start.startswith(STREAM_STARTS):
         opened.events = []
-        _parse_events(opened, data)
+        _parse_events(opened, _first_lines(opened, data))
         if opened.tail:
             _parse_events(opened, _from_next_event(opened.tail))
     elif kind.startswith(("text/", "application/")) and not kind.startswith("application/octet-stream"):
@@ -103,6 +105,20 @@ def _parse_json(opened: Opened, data: bytes) -> None:
         opened.value = json.loads(data)
     except (ValueError, RecursionError):
         opened.text = data.decode("utf-8", "replace")
+
+
+def _first_lines(opened: Opened, data: bytes) -> bytes:
+    """The first lines of a stream; if there are more than MOST_LINES, the last ones become its tail."""
+    half = MOST_LINES // 2
+    end = b"\n" if b"\n" in data else b"\r"
+    if data.count(end) <= (half if opened.tail else MOST_LINES) and opened.tail.count(end) <= half:
+        return data
+    rest = data.split(end, half)[half:]
+    dropped = rest[0] if rest else b""
+    last = opened.tail or dropped
+    opened.tail = end.join(last.rsplit(end, half)[-half:])
+    opened.skipped += len(dropped) - len(opened.tail) + (len(last) if last is not dropped else 0)
+    return data[: len(data) - len(dropped)]
 
 
 def _parse_events(opened: Opened, data: bytes) -> None:

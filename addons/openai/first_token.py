@@ -13,6 +13,8 @@ from addons.openai.sse import Event, Parser
 
 BUDGET = 16 * 2**20
 """Bytes to decode in search of the first content."""
+MOST_LINES = 100_000
+"""Lines to look at."""
 STEP = 2**18
 """Bytes to decode at a time."""
 BOOKKEEPING = frozenset({"role", "index", "id", "type", "obfuscation", "name", "object"})
@@ -24,11 +26,13 @@ def first_content(response: Response, chunks: Sequence[bytes]) -> int | None:
     None for an answer that is not an event stream, or one that says nothing.
     """
     decoder = Decoder(codings_of(header(response.headers, "content-encoding")), budget=BUDGET)
-    parser = Parser()
+    parser, lines = Parser(), 0
     for index, chunk in enumerate(chunks):
         decoder.push(chunk)
-        while not decoder.done:
-            if any(map(_tells, parser.feed(decoder.pull(STEP)))):
+        while not decoder.done and lines < MOST_LINES:
+            decoded = decoder.pull(STEP)
+            lines += decoded.count(b"\n")
+            if any(map(_tells, parser.feed(decoded))):
                 return index
     return None
 
