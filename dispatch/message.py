@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -169,15 +170,32 @@ def failed(record: Mapping[str, Any]) -> int:
 
 
 def _flat(record: Mapping[str, Any]) -> Message:
+    first, added = _names(tuple(record))
     shown: Message = {"type": USAGE_TYPE, "timestamp": record.get("timestamp")}
-    shown |= {"run_id": record.get("event_id"), "event": "finish"}
-    shown |= {name: record[name] for name in FLAT if name in record}
+    shown["run_id"] = record.get("event_id")
+    shown["event"] = "finish"
+    shown.update(zip(first, map(record.__getitem__, first), strict=True))
     usage = record.get("usage")
-    if isinstance(usage, Mapping):
+    if isinstance(usage, Mapping) and "raw" in usage:
         # As it came it is in the other fields too; Logs Insights finds only so many fields in an event.
         shown["usage"] = {name: item for name, item in usage.items() if name != "raw"}
     if (usd := cost_usd(record)) is not None:
         shown["cost_usd"] = usd
     shown["failed"] = failed(record)
-    shown |= {name: record[name] for name in ADDED if name in record}
-    return shown | {name: record.get(name) for name in ADDED[-2:]}
+    shown.update(zip(added, map(record.__getitem__, added), strict=True))
+    for name in ADDED[-2:]:
+        shown.setdefault(name, None)
+    return shown
+
+
+@lru_cache(maxsize=256)
+def _names(present: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which of the flat names and of the additions a record with these names has, each in our order.
+
+    Kept, since all events of one version of the proxy have the same names.
+    """
+    found = set(present)
+    return (
+        tuple(name for name in FLAT[4:] if name in found),
+        tuple(name for name in ADDED if name in found),
+    )

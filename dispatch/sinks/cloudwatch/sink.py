@@ -33,6 +33,7 @@ from dispatch.sinks.cloudwatch.limits import (
     milliseconds,
 )
 from dispatch.sinks.cloudwatch.streams import DEFAULT_STREAM, StreamNames, check_group
+from dispatch.sinks.cloudwatch.wire import Put
 from store.models import rfc3339
 from store.spool import Record
 
@@ -186,6 +187,7 @@ class CloudWatchSink:
             ) from error
         except (BotoCoreError, ValueError) as error:
             raise Misconfigured(f"cloudwatch: {error}") from error
+        self._put_log_events = Put(client)
         return client
 
     def _event(self, record: Record, now: int) -> LogEvent | Rejected:
@@ -227,11 +229,7 @@ class CloudWatchSink:
         return _refused(answer.get("rejectedLogEventsInfo") or {}, events)
 
     def _request(self, stream: str, events: Sequence[LogEvent]) -> Any:
-        return self._client.put_log_events(
-            logGroupName=self._group,
-            logStreamName=stream,
-            logEvents=[{"timestamp": event.timestamp, "message": event.message} for event in events],
-        )
+        return self._put_log_events(self._group, stream, events)
 
     def _halves(self, call: Call, error: ClientError) -> list[Sequence[LogEvent]]:
         """The call was refused as a whole: find the events that are to blame."""
