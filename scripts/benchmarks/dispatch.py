@@ -164,7 +164,7 @@ def drained(folder: Path, count: int, streams: int) -> tuple[Run, Run]:
         _create(server.url, "/bench/ours")
         _create(server.url, "/bench/peer")
         more = ("--streams", str(streams)) if streams > 1 else ()
-        command = _ours(folder / "spool", server.url, "/bench/ours", "--once", "--batch-size", "10000", *more)
+        command = _ours(folder / "spool", server.url, "/bench/ours", "--once", "--batch-size", "4000", *more)
         # One record more: the writer's closing one.
         ours = _measure("llmproxy dispatch", command, count + 1, server.stored)
         peer = _measure("watchtower", _peer(texts, server.url, "/bench/peer"), count, server.stored)
