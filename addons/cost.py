@@ -10,9 +10,9 @@ from typing import Any
 from addons.openai import price_file
 from addons.openai.price_file import BadPrices
 from addons.openai.prices import Prices
-from addons.openai.pricing import BUNDLED, LOWER_BOUND, Call, price
+from addons.openai.pricing import BUNDLED, Call, price
 
-__all__ = ["BUNDLED", "BadPrices", "Prices", "cost_of", "lower_bound", "read_prices"]
+__all__ = ["BUNDLED", "BadPrices", "Prices", "cost_of", "read_prices"]
 
 
 def cost_of(event: Mapping[str, Any], prices: Prices = BUNDLED) -> dict[str, Any] | None:
@@ -31,14 +31,6 @@ def cost_of(event: Mapping[str, Any], prices: Prices = BUNDLED) -> dict[str, Any
     )
     tools = tools if isinstance(tools, Mapping) else {}
     return price(call, usage, hosted_tools=tools, prices=prices).as_dict()
-
-
-def lower_bound(event: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The `cost` of an event whose output is unknown: at least this much."""
-    cost = cost_of(event)
-    if cost is not None and cost["usd"] is not None:
-        cost |= {"missing": "the output: what the input alone costs", "reason": LOWER_BOUND}
-    return cost
 
 
 def read_prices(path: Path) -> Prices:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mitmproxy.addonmanager import Loader
 
 from addons import mitm, options, seal, wire
 from addons.calls import open_calls
-from addons.cost import lower_bound
+from addons.cost import Prices, cost_of
 from addons.reporter import Reporter
 from addons.worker import Worker
 from store.errors import StoreError
@@ -147,16 +148,19 @@ class Runtime:
         except OSError as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
         threading.Thread(
-            target=_close_dead_writers, args=[spool], name="llmproxy-closing", daemon=True
+            target=_close_dead_writers,
+            args=[spool, self.settings.prices],
+            name="llmproxy-closing",
+            daemon=True,
         ).start()
         worker = Worker(writer, tokens)
         reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
         return Services(lookup, quota, worker, journal, reporter)
 
 
-def _close_dead_writers(spool: Path) -> None:
+def _close_dead_writers(spool: Path, prices: Prices) -> None:
     """Give the calls that an earlier run left open their events; takes as long as reading its segments."""
     try:
-        close_dead_writers(spool, lower_bound)
+        close_dead_writers(spool, partial(cost_of, prices=prices))
     except Exception:
         logger.exception("llmproxy: calls that an earlier run left open have no event yet")

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 USAGE_TYPE = "llm_proxy_usage"
+REPRICING_TYPE = "llm_proxy_repricing"
 
 FIELDS = (
     "schema",
@@ -83,6 +84,11 @@ ADDED = (*(name for name in FIELDS if name not in FLAT), "error", "client")
 """The other fields, under their own names. Of the last two only some members are sent."""
 CONTENT = ("request", "response")
 WRITER_FIELDS = ("event_id", "writer", "last_seq")
+REPRICING_FIELDS = (
+    *("schema", "event_id", "writer", "seq", "of", "call_timestamp", "cost", "cost_before", "usd_change"),
+    *("request_id", "host", "endpoint", "model", "model_requested", "service_tier", "hosted_tools", "usage"),
+    *("project_id", "project_name", "token_id", "token_metadata", "user"),
+)
 
 DROPPED_IN_ORDER = (
     ("request", "body"),
@@ -99,7 +105,7 @@ Message = dict[str, Any]
 
 
 def message(record: Mapping[str, Any], *, include_content: bool = False, shape: str = "usage") -> Message:
-    """The message of a record: of a call, or of a writer's closing record.
+    """The message of a record: of a call, of its repricing, or of a writer's closing record.
 
     Without `include_content` it has no prompt, answer, header or error text, whatever the record has.
     """
@@ -108,8 +114,9 @@ def message(record: Mapping[str, Any], *, include_content: bool = False, shape: 
     elif record.get("type") == USAGE_TYPE:
         shown = _flat(record)
     else:
+        fields = REPRICING_FIELDS if record.get("type") == REPRICING_TYPE else WRITER_FIELDS
         shown = {"type": record.get("type"), "timestamp": record.get("timestamp")}
-        return shown | {name: record[name] for name in WRITER_FIELDS if name in record}
+        return shown | {name: _without_raw(name, record[name]) for name in fields if name in record}
     error = record.get("error")
     if isinstance(error, Mapping) and not include_content:
         shown["error"] = {name: item for name, item in error.items() if name != "message"}
@@ -175,10 +182,8 @@ def _flat(record: Mapping[str, Any]) -> Message:
     shown["run_id"] = record.get("event_id")
     shown["event"] = "finish"
     shown.update(zip(first, map(record.__getitem__, first), strict=True))
-    usage = record.get("usage")
-    if isinstance(usage, Mapping) and "raw" in usage:
-        # As it came it is in the other fields too; Logs Insights finds only so many fields in an event.
-        shown["usage"] = {name: item for name, item in usage.items() if name != "raw"}
+    if "usage" in shown:
+        shown["usage"] = _without_raw("usage", shown["usage"])
     if (usd := cost_usd(record)) is not None:
         shown["cost_usd"] = usd
     shown["failed"] = failed(record)
@@ -199,3 +204,10 @@ def _names(present: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         tuple(name for name in FLAT[4:] if name in found),
         tuple(name for name in ADDED if name in found),
     )
+
+
+def _without_raw(name: str, value: Any) -> Any:
+    """The usage as it came says the same again; Logs Insights finds only so many fields in an event."""
+    if name != "usage" or not isinstance(value, Mapping) or "raw" not in value:
+        return value
+    return {key: item for key, item in value.items() if key != "raw"}

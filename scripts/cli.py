@@ -17,6 +17,7 @@ COMMANDS = {
     "dispatch": "scripts.dispatch_command:dispatch",
     "status": "scripts.status_command:status",
     "import": "scripts.import_command:import_",
+    "reprice": "scripts.reprice_command:reprice",
     "tokenizers": "scripts.tokenizers:tokenizers",
 }
 

@@ -155,7 +155,7 @@ def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **sett
         follow=follow,
         grace=settings["grace"],
         on_tick=tick,
-        open_reader=partial(SpoolReader, price=_lower_bound),
+        open_reader=partial(SpoolReader, price=_cost_of),
     )
     with ExitStack() as stack:
         if settings["metrics_port"] is not None:
@@ -186,11 +186,11 @@ def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | 
     signal.signal(signal.SIGHUP, lambda *_: supervisor.reload(again))
 
 
-def _lower_bound(event: dict[str, Any]) -> dict[str, Any] | None:
+def _cost_of(event: dict[str, Any]) -> dict[str, Any] | None:
     """The price of a call that a proxy's death cut off. The prices are loaded only when there is one."""
-    from addons.cost import lower_bound  # noqa: PLC0415
+    from addons.cost import cost_of  # noqa: PLC0415
 
-    return lower_bound(event)
+    return cost_of(event)
 
 
 def _again(ctx: click.Context, command: DispatchCommand) -> list[Job] | None:

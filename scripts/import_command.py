@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from addons.cost import BUNDLED, Prices
 from addons.event import event_of, user_of
 from addons.recorded import Damaged, Unreadable, event_id, read, to_exchange
-from scripts.options import Pair, Places, open_store, places
+from scripts.inputs import open_input, progress
+from scripts.options import Pair, Places, open_store, places, prices_option
 from store import validation
 from store.imports import Imports
 from store.spool import SpoolWriter
@@ -69,8 +70,9 @@ class Totals:
     multiple=True,
     help="The model of an Azure deployment, as NAME=MODEL; may be repeated.",
 )
+@prices_option
 @places
-def import_(
+def import_(  # noqa: PLR0913 - one for each option
     *,
     files: tuple[str, ...],
     as_json: bool,
@@ -78,6 +80,7 @@ def import_(
     project: str | None,
     pairs: tuple[tuple[str, str], ...],
     deployments: tuple[tuple[str, str], ...],
+    prices: Prices | None,
     places: Places,
 ) -> None:
     """Turn recorded traffic into events: of mitmproxy, of a browser, of tests."""
@@ -86,11 +89,12 @@ def import_(
     with ExitStack() as stack:
         destination: _Printed | _Spooled = _Printed() if as_json else _Spooled(places.spool)
         stack.callback(destination.close)
-        progress = stack.enter_context(_progress())
+        bar = stack.enter_context(progress())
         for name in files:
-            for events in _batches(_events(name, progress, totals, dict(deployments)), BATCH):
-                totals.events += len(events)
-                totals.added += destination.take([attribution.apply(event) for event in events])
+            events = _events(name, bar, totals, dict(deployments), prices or BUNDLED)
+            for batch in _batches(events, BATCH):
+                totals.events += len(batch)
+                totals.added += destination.take([attribution.apply(event) for event in batch])
     for damage in totals.damaged:
         click.echo(f"Error: {damage}", err=True)
     if not as_json:
@@ -101,18 +105,18 @@ def import_(
 
 
 def _events(
-    name: str, progress: Progress, totals: Totals, deployments: Mapping[str, str]
+    name: str, bar: Progress, totals: Totals, deployments: Mapping[str, str], prices: Prices
 ) -> Iterator[dict[str, Any]]:
     repeats: Counter[str] = Counter()
     count = 0
     try:
-        with _open(name, progress) as file:
+        with open_input(name, bar) as file:
             for recorded in read(file):
                 first = event_id(recorded)
                 exchange = to_exchange(recorded, repeat=repeats[first], deployments=deployments)
                 repeats[first] += 1
                 count += 1
-                yield event_of(exchange)
+                yield event_of(exchange, prices=prices)
     except Damaged as error:
         totals.damaged.append(f"{name}: {error}; the {count} exchanges before it were read.")
     except Unreadable as error:
@@ -162,26 +166,6 @@ class _Spooled:
             self._writer.append(list(fresh.values()))
             self._imports.add(fresh)
         return len(fresh)
-
-
-def _open(name: str, progress: Progress) -> BinaryIO:
-    if name == "-":
-        return sys.stdin.buffer
-    return progress.open(name, "rb", description=Path(name).name)
-
-
-def _progress() -> Progress:
-    """A bar on a terminal; nothing in a pipe."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
 
 
 def _attribution(

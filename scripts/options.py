@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from store.errors import Invalid, SpoolError, StoreError
 from store.tokens import TokenStore
+
+if TYPE_CHECKING:
+    from addons.cost import Prices
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,6 +82,31 @@ def open_store(places: Places, *, create: bool = False) -> Iterator[TokenStore]:
         yield store
     finally:
         store.close()
+
+
+class PriceFile(click.ParamType["Prices"]):
+    """The path of a file of prices, which is read and checked at once."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Prices:
+        from addons.cost import BadPrices, read_prices  # noqa: PLC0415 - prices take 0.2 s to load
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            return read_prices(Path(value))
+        except BadPrices as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+prices_option = click.option(
+    "--prices",
+    type=PriceFile(),
+    envvar="LLMPROXY_PRICES",
+    show_envvar=True,
+    help="File of prices that go before those of genai-prices.",
+)
 
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

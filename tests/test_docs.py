@@ -64,6 +64,13 @@ def test_every_code_of_a_counted_usage_is_documented() -> None:
     assert first_cells(EVENT.replace("\n###", "\n##"), "## approximate") == set(get_args(Approximate))
 
 
+def test_every_field_of_a_repricing_is_documented() -> None:
+    section = EVENT.split('`type: "llm_proxy_repricing"`')[1].split("\n\n`type:")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert documented == {*message.REPRICING_FIELDS, "timestamp"}
+
+
 async def test_every_option_is_documented() -> None:
     master = Master(options.Options())
     declare(Loader(master))

@@ -9,9 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from addons.openai import usage as usages
+
 # Chat models that search the web once for every request.
 # https://platform.openai.com/docs/guides/tools-web-search
 SEARCH_MODELS = re.compile(r"gpt-.+-search-(?:(?P<preview>preview)|api)(?:-\d{4}-\d{2}-\d{2})?$")
+
+TOKENS = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+LONGEST_NAME = 200
 
 HostedTools = dict[str, Any]
 
@@ -90,7 +95,7 @@ def _memory(declared: list[Mapping[str, Any]]) -> str | None:
     for tool in declared:
         for holder in (tool.get("container"), tool.get("environment")):
             if isinstance(holder, Mapping) and isinstance(limit := holder.get("memory_limit"), str):
-                return limit
+                return limit[:LONGEST_NAME]
     return None
 
 
@@ -101,13 +106,14 @@ def _add_images(
     usage: Mapping[str, Any],
 ) -> None:
     _add(found, "image_generation_calls", sum(_ran(item, "image_generation_call") for item in items))
-    tokens = usage.get("image_gen")
-    if isinstance(tokens, Mapping) and any(_count(value) for value in tokens.values()):
-        found["image_generation_usage"] = dict(tokens)
+    tokens = usages.read(usage.get("image_gen"))
+    if tokens is not None and not tokens.is_zero:
+        shown = tokens.as_dict()
+        found["image_generation_usage"] = {name: shown[name] for name in TOKENS}
     for tool in declared:
         model = tool.get("model")
         if found.get("image_generation_calls") and tool.get("type") == "image_generation" and model:
-            found["image_generation_model"] = str(model)
+            found["image_generation_model"] = str(model)[:LONGEST_NAME]
 
 
 def _ran(item: Mapping[str, Any], kind: str) -> bool:

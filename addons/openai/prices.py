@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from genai_prices import data_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, Provider, TieredPrices
 
-from addons.openai import price_table
+from addons.openai import azure, price_table
 from addons.openai.vocabulary import normalise
 
 Rate = Decimal | TieredPrices
@@ -27,10 +27,12 @@ Rates = Mapping[str, Rate]
 """US dollars by the price keys of genai-prices: ``input_mtok``, ``cache_read_mtok``, ``audio_hours``, ..."""
 
 OPENAI, AZURE = "openai", "azure"
-# Some of Azure's hosts are not known to releases of genai-prices for Python 3.11.
-AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+# The newer name of a host that genai-prices knows by its older one.
+ALIASES = {"api.together.ai": "api.together.xyz"}
 # Open-weight models have OpenAI's name, but OpenAI does not sell them.
 OPEN_WEIGHT = re.compile(r"gpt-oss")
+LONGEST_NAME = 200
+"""Names come from clients, and are kept in caches."""
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|20\d{6})$")
 SHORT_DATE = re.compile(r"-\d{4}$")
 
@@ -123,9 +125,9 @@ class Prices:
         for provider in self.own:
             if provider.api_pattern and re.match(provider.api_pattern, url):
                 return provider.id
-        if host.endswith(AZURE_HOSTS):
+        if host.endswith(azure.SUFFIXES):
             return AZURE
-        return _provider_of(host, path.partition("?")[0][:80]) or OPENAI
+        return _provider_of(ALIASES.get(host, host), path.partition("?")[0][:80]) or OPENAI
 
     def find(
         self, model: str, *, at: datetime, tier: str | None, host: str = "", path: str = ""
@@ -134,6 +136,8 @@ class Prices:
 
         On an unknown host only models that OpenAI sells have prices: OpenAI's.
         """
+        if len(model) > LONGEST_NAME:
+            return Missing("model_unknown", f"no price is known for {model[:LONGEST_NAME]!r}...")
         provider = self.provider_of(host, path)
         context = _context(tier)
         unknown_tier = False

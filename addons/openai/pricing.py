@@ -20,6 +20,8 @@ from addons.openai.vocabulary import normalise
 UNKNOWN = "unknown"
 LOWER_BOUND = "lower_bound"
 BUNDLED = Prices()
+DEFAULT_IMAGE_MODEL = "dall-e-2"
+"""Of requests for images that name none (https://platform.openai.com/docs/api-reference/images)."""
 
 Json = Mapping[str, Any]
 
@@ -66,11 +68,12 @@ def price(call: Call, usage: Json, *, hosted_tools: Json | None = None, prices: 
     """
     if (reported := reported_cost.reported_cost(usage, call.host)) is not None:
         return Cost(reported, reported_cost.SOURCE)
-    if not call.model:
+    model = call.model or (DEFAULT_IMAGE_MODEL if usage.get("images") else None)
+    if not model:
         return Cost(None, UNKNOWN, "the model is not known", "model_unknown")
     try:
         with localcontext(EXACT):
-            return _priced(call, call.model, usage, hosted_tools or {}, prices)
+            return _priced(call, model, usage, hosted_tools or {}, prices)
     except Unpriced as error:
         return Cost(None, UNKNOWN, str(error), error.code)
 
@@ -110,9 +113,9 @@ def _not_counted(usage: Json) -> list[str]:
     """What a usage that was counted here could not see."""
     missing = usage.get("missing")
     parts = [str(part) for part in missing] if isinstance(missing, list) else []
-    for side in ("input", "output"):
-        if usage.get(f"{side}_tokens", 0) is None and usage.get("source") != "api":
-            parts.append(f"the {side}")
+    sides = [side for side in ("input", "output") if usage.get(f"{side}_tokens") is None]
+    if len(sides) == 1 and usage.get("source") != "api":
+        parts.append(f"the {sides[0]}")
     return parts or (["what is hidden"] if usage.get("complete") is False else [])
 
 

@@ -17,6 +17,16 @@ it. One process writes a segment, so any number of proxies share a folder withou
 from store.spool.closing import close_dead_writers
 from store.spool.journal import Journal
 from store.spool.reader import Batch, Record, SpoolReader
+from store.spool.scan import scan
 from store.spool.writer import SpoolWriter, open_spool
 
-__all__ = ["Batch", "Journal", "Record", "SpoolReader", "SpoolWriter", "close_dead_writers", "open_spool"]
+__all__ = [
+    "Batch",
+    "Journal",
+    "Record",
+    "SpoolReader",
+    "SpoolWriter",
+    "close_dead_writers",
+    "open_spool",
+    "scan",
+]

@@ -149,6 +149,8 @@ def test_a_second_name_beside_the_true_one(proxy: Proxy, tenant: Tenant, upstrea
         "llm_capture_limit=ten",
         "llm_capture_limit=10",
         "llm_other_hosts=maybe",
+        "llm_prices=README.md",
+        "llm_prices=no/such/file.yaml",
         "llm_hots=api.openai.com",
         "mode=reverse:http://api.example.com@127.0.0.1:0",
     ],

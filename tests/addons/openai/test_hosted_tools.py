@@ -67,7 +67,7 @@ def test_images_and_their_tokens() -> None:
     )
     assert found == {
         "image_generation_calls": 1,
-        "image_generation_usage": used,
+        "image_generation_usage": used | {"input_tokens_details": {}, "output_tokens_details": {}},
         "image_generation_model": "gpt-image-1",
     }
     assert tools([], tool_usage={"image_gen": {"input_tokens": 0, "output_tokens": 0}}) == {}

@@ -139,6 +139,10 @@ def test_what_was_not_counted_makes_a_lower_bound() -> None:
     found = cost("gpt-4o", counted)
     assert found.usd == usd("gpt-4o", usage(10, 1))
     assert (found.reason, found.missing) == ("lower_bound", "a lower bound, without images")
+    spoken = cost(
+        "tts-1", {"input_tokens": None, "output_tokens": None, "characters": 5, "source": "counted"}
+    )
+    assert spoken.missing is None
     half = cost("gpt-4o", {"input_tokens": 10, "output_tokens": None, "source": "estimate"})
     assert half.missing == "a lower bound, without the output"
     hidden = cost("gpt-4o", usage(10, 1, complete=False))
@@ -217,6 +221,19 @@ def test_what_a_server_says_is_not_trusted_anywhere(host: str, raw: dict[str, An
 def test_other_hosts_have_their_own_prices() -> None:
     assert usd("llama-3.1-8b-instant", usage(10**6, 0), host="api.groq.com") == Decimal("0.05")
     assert usd("deepseek-chat", usage(10**6, 0), host="api.deepseek.com") > 0
+    model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    older, newer = (cost(model, usage(9, 9), host=f"api.together.{top}") for top in ("xyz", "ai"))
+    assert older == newer
+
+
+def test_a_name_without_end_is_not_looked_up() -> None:
+    found = cost("x" * 10**6, usage(1, 1))
+    assert found.reason == "model_unknown"
+    assert len(str(found.missing)) < 300
+
+
+def test_images_of_a_request_that_names_no_model() -> None:
+    assert cost(None, {"images": 2, "size": "256x256", "input_tokens": None}).usd == Decimal("0.032")
 
 
 def test_the_amount_is_exact_text() -> None:
@@ -240,16 +257,7 @@ def test_the_table_by_hand_goes_before_genai_prices_and_says_so() -> None:
 
 
 tokens = st.integers(0, 2**40)
-MODELS = (
-    "gpt-4o-mini",
-    "gpt-4o",
-    "gpt-5",
-    "o4-mini",
-    "gpt-5.4",
-    "gpt-audio",
-    "gpt-4o-audio-preview",
-    "tts-1",
-)
+MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5", "o4-mini", "gpt-5.4", "gpt-4o-audio-preview", "tts-1")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
