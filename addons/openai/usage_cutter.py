@@ -16,8 +16,14 @@ from addons.openai.members import Member, last, members
 LONGEST_EVENT = 2**20
 """Bytes of an incomplete event that are held; a longer event is passed on as it comes."""
 
+LONGEST_USUAL = 2**14
+"""Bytes of an event that is judged by its looks."""
+
 END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 BOM = b"\xef\xbb\xbf"
+USUAL = re.compile(rb',"usage":null((?:,"obfuscation":"[^"\\\r\n]*")?\}(?:\n\n|\r\n\r\n))\Z')
+"""How nearly every event of OpenAI's ends. What stands before the last brace belongs to the outermost object,
+and in a text the quotes would be escaped, so nothing else can look like this."""
 CHUNKS = ("chat.completion.chunk", "text_completion")
 CONTENT = ("error", "moderation", "prompt_filter_results", "prompt_annotations", "content_filter_results")
 """What a server may tell in a chunk without choices: such a chunk loses its usage only."""
@@ -103,6 +109,27 @@ def without_usage(event: bytes) -> bytes:
     """
     if b'"usage"' not in event:
         return event
+    if (usual := USUAL.search(event)) and _is_usual(event):
+        return event[: usual.start()] + usual[1]
+    return _without_usage(event)
+
+
+def _is_usual(event: bytes) -> bool:
+    """Whether this is one line of data, with choices, that speaks of usage once, and of a usual length."""
+    try:
+        event.decode()
+    except UnicodeDecodeError:
+        return False
+    return (
+        len(event) < LONGEST_USUAL
+        and event.startswith(b'data: {"')
+        and event.count(b"\n") == 2
+        and event.count(b'"usage"') == 1
+        and b'"choices":[' in event
+    )
+
+
+def _without_usage(event: bytes) -> bytes:
     lines = _data(event)
     try:
         text = b"\n".join(event[start:end] for start, end in lines).decode("utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai import usage_cutter
-from addons.openai.usage_cutter import UsageCutter
+from addons.openai.usage_cutter import UsageCutter, without_usage
 from tests import corpus
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
@@ -181,6 +181,15 @@ def test_long_event_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.lists(st.binary(max_size=30), max_size=20))
 def test_bytes_that_are_no_event_stream_pass(pieces: list[bytes]) -> None:
     assert through(pieces) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("padding", ["", ',"obfuscation":"aB3"', ',"obfuscation":""', ',"obfuscation":"\\n"'])
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
+def test_the_usual_event_is_cut_by_its_looks_as_it_is_by_reading_it(padding: str, end: str) -> None:
+    said = json.dumps('a "usage":null} in a text')
+    event = f'data: {{"choices":[{{"delta":{{"content":{said}}}}}],"usage":null{padding}}}{end}'.encode()
+    cut = without_usage(event)
+    assert cut == usage_cutter._without_usage(event) == event.replace(b',"usage":null', b"", 1)
 
 
 def test_recorded_streams() -> None:
