@@ -60,6 +60,8 @@ class Call:
     models: Sequence[str] = ("*",)
     """The models that are allowed, as globs."""
     response_capture: Capture | None = None
+    held_whole: bool = False
+    """Whether the answer is kept back until its event is on disk (option ``llm_durability``)."""
     headers_at: float | None = None
     """When the answer's headers came, in monotonic seconds."""
 

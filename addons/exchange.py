@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -53,6 +54,8 @@ class Exchange:
     """Set where the call went to Azure."""
     models: Sequence[str] = ("*",)
     """The models that were allowed, as globs."""
+    recorded: Future[None] | None = None
+    """Done once the event is on disk, where somebody waits for that."""
 
     def response_header(self, name: str) -> str | None:
         return next((value for key, value in self.response_headers if key.lower() == name), None)

@@ -61,11 +61,25 @@ def fail_closed(hook: Hook) -> Hook:
 def observe_only(hook: Hook) -> Hook:
     """Log, and change nothing, when the decorated response-phase hook raises: the client's answer goes on."""
 
+    def failed() -> None:
+        logger.exception("llmproxy: %s failed; the client's answer is not affected", hook.__qualname__)
+
+    if inspect.iscoroutinefunction(hook):
+
+        @functools.wraps(hook)
+        async def guarded_async(self: object, *args: Any) -> None:
+            try:
+                await cast(Callable[..., Awaitable[None]], hook)(self, *args)
+            except Exception:
+                failed()
+
+        return cast(Hook, guarded_async)
+
     @functools.wraps(hook)
     def guarded(self: object, *args: Any) -> None:
         try:
             hook(self, *args)
         except Exception:
-            logger.exception("llmproxy: %s failed; the client's answer is not affected", hook.__qualname__)
+            failed()
 
     return cast(Hook, guarded)

@@ -93,6 +93,8 @@ class Gate:
                 return refusal.UNSAFE_OPTIONS
             if not services.worker.healthy:
                 return refusal.SPOOL_UNAVAILABLE
+            if services.worker.refuses_calls:
+                return refusal.SPOOL_FULL
             if presented is None:
                 return refusal.BY_REASON[Reason.MISSING]
             try:

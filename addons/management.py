@@ -139,6 +139,8 @@ def unhealthy(runtime: Runtime) -> list[Reason]:
     reasons = []
     if not services.worker.healthy:
         reasons.append(Reason("spool_unavailable", "events cannot be written; see the log"))
+    if services.worker.pressure.full:
+        reasons.append(Reason("spool_full", "the spool has reached llm_spool_limit"))
     if (waiting := services.worker.queue_length) > LONGEST_QUEUE:
         reasons.append(Reason("queue_long", f"{waiting} finished calls wait to be written"))
     if names := options.unsafe(ctx.options):

@@ -31,6 +31,7 @@ GAUGES: dict[str, tuple[str, str]] = {
     "healthy": ("1 while events can be written.", "healthy"),
     "open_calls": ("Calls under way.", "open_calls"),
     "queue_length": ("Finished calls that are not written yet.", "queue_length"),
+    "dropped_events": ("Events that were dropped because the spool was full.", "dropped"),
     "recorded_events": ("Number of the last event that is on disk.", "recorded"),
 }
 

@@ -24,8 +24,11 @@ PREFIX = "llm_"
 OTHER_HOSTS = ("pass", "refuse")
 ON_ABORT = ("cancel", "drain")
 CAPTURE = ("all", "request", "response", "none")
+DURABILITY = ("group", "call")
+SPOOL_FULL = ("refuse", "drop")
 HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
+SMALLEST_SPOOL = 1024 * 1024
 
 UNSAFE = (
     "ssl_insecure",
@@ -81,6 +84,12 @@ class Settings:
     capture: str
     capture_limit: int
     """Bytes of one body that are kept; the first and the last half of it."""
+    bus: str | None
+    durability: str
+    spool_limit: int
+    """Bytes; 0 for none."""
+    spool_full: str
+    """What happens at that limit."""
     prices: Prices = BUNDLED
     """What comes with the program, and before it what the operator's file holds."""
 
@@ -167,6 +176,27 @@ def declare(loader: Loader) -> None:
         os.environ.get("LLMPROXY_PRICES", ""),
         "File of prices that go before those of genai-prices (environment: LLMPROXY_PRICES).",
     )
+    add(
+        "llm_durability",
+        str,
+        "group",
+        "group: events are on disk milliseconds after the end of a call; call: before the client sees it.",
+        choices=DURABILITY,
+    )
+    add(
+        "llm_bus",
+        str,
+        os.environ.get("LLMPROXY_BUS", ""),
+        "Redis that events are published to as well: redis://HOST/0?stream=NAME (environment: LLMPROXY_BUS).",
+    )
+    add("llm_spool_limit", int, 0, "Bytes that the spool may hold; 0: as many as the disk.")
+    add(
+        "llm_spool_full",
+        str,
+        "refuse",
+        "At llm_spool_limit: refuse new calls, or serve them and drop (and count) their events.",
+        choices=SPOOL_FULL,
+    )
     # A value of the wrong type would otherwise surface in a task whose errors nobody reads:
     # mitmproxy would drop the addons and serve everything.
     try:
@@ -210,6 +240,10 @@ def parse(options: Options) -> Settings:
         management=_management(options, upstream),
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
+        bus=options.llm_bus or None,
+        durability=_choice("llm_durability", options.llm_durability, DURABILITY),
+        spool_limit=_spool_limit(options),
+        spool_full=_choice("llm_spool_full", options.llm_spool_full, SPOOL_FULL),
         prices=_prices(options),
     )
 
@@ -362,6 +396,16 @@ def _prices(options: Options) -> Prices:
         return read_prices(Path(options.llm_prices))
     except BadPrices as error:
         raise exceptions.OptionsError(f"llmproxy: option llm_prices: {error}.") from error
+
+
+def _spool_limit(options: Options) -> int:
+    limit: int = options.llm_spool_limit
+    if limit and limit < SMALLEST_SPOOL:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_spool_limit={limit} is too small to work with; "
+            f"use at least {SMALLEST_SPOOL}, or 0 for no limit."
+        )
+    return limit
 
 
 def _check_modes(options: Options, upstream: Upstream | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from concurrent.futures import Future
 
 from mitmproxy import ctx, http
 
@@ -18,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 SLACK = 0.25
 """Seconds: mitmproxy's watch on silent connections starts before the bytes have come to our tap."""
+
+HELD_BYTES = 64 * 2**20
+"""Longest answer that is kept back whole; a longer download is streamed."""
 
 
 class Recorder:
@@ -38,11 +43,21 @@ class Recorder:
             return
         coding = ",".join(flow.response.headers.get_all("content-encoding"))
         call.response_capture = Capture(coding, self.runtime.settings.capture_limit)
+        if self.runtime.settings.durability == "call" and _is_held_whole(flow.response):
+            call.held_whole = True
+            return
         flow.response.stream = include_usage.tap(call, flow.response, call.response_capture)
 
     @observe_only
-    def response(self, flow: http.HTTPFlow) -> None:
-        if flow.websocket is None:
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The answer is complete here, and its end goes to the client when this returns."""
+        if flow.websocket is not None:
+            return
+        if self.runtime.settings.durability == "call":
+            recorded: Future[None] = Future()
+            self.finish(flow.id, "ok", recorded)
+            await asyncio.wrap_future(recorded)
+        else:
             self.finish(flow.id, "ok")
 
     @observe_only
@@ -61,10 +76,15 @@ class Recorder:
                 self.finish(flow_id, "shutdown")
         self.runtime.close()
 
-    def finish(self, flow_id: str, outcome: str) -> None:
-        """End a call. Every way out leads here; the second and later ones find nothing to do."""
+    def finish(self, flow_id: str, outcome: str, recorded: Future[None] | None = None) -> None:
+        """End a call. Every way out leads here; the second and later ones find nothing to do.
+
+        `recorded` is done once the event is on disk, and at once where there is none to come.
+        """
         call = open_calls.pop(flow_id, None)
         if call is None:
+            if recorded is not None:
+                recorded.set_result(None)
             return
         drain.end(flow_id)
         exchange = _exchange(call, _outcome(call, outcome))
@@ -72,6 +92,7 @@ class Recorder:
         if self.runtime.services is None:
             logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
             return
+        exchange.recorded = recorded
         self.runtime.services.worker.put(exchange)
         _show_bodies(call)
 
@@ -95,8 +116,20 @@ def _abort(call: Call) -> str:
     return "upstream_aborted"
 
 
+def _is_held_whole(response: http.Response) -> bool:
+    """Whether the end of its body would show before the end of the message can be held back."""
+    if "text/event-stream" in response.headers.get("content-type", "").lower():
+        return False
+    length = response.headers.get("content-length", "")
+    if length.isdecimal():
+        return int(length) <= HELD_BYTES
+    return "json" in response.headers.get("content-type", "").lower()
+
+
 def _exchange(call: Call, outcome: str) -> Exchange:
     flow, response = call.flow, call.flow.response
+    if call.held_whole and call.response_capture and response and response.raw_content:
+        call.response_capture.tap(response.raw_content)
     form = call.request_form
     if form is not None:
         request_body = Body(b"", size=form.size)
@@ -133,6 +166,8 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         if call.response_capture:
             exchange.response_body = call.response_capture.body()
             exchange.first_byte_at = call.response_capture.first_byte_at or call.headers_at
+            if call.held_whole:
+                exchange.first_byte_at = call.headers_at
         else:
             content = response.raw_content or b""
             exchange.response_body = Body(content, size=len(content))
@@ -145,7 +180,7 @@ def _show_bodies(call: Call) -> None:
     if call.request_form is not None:
         # Of files only name and size are shown, also where the whole form had to be read first.
         request.raw_content = call.request_form.form().as_bytes(request.headers.get("content-type", ""))
-    if response is not None and call.response_capture is not None:
+    if response is not None and call.response_capture is not None and not call.held_whole:
         body = call.response_capture.body()
         if not body.decoded:
             response.raw_content = body.data

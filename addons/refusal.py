@@ -89,6 +89,13 @@ STORE_UNAVAILABLE = Refusal(
 SPOOL_UNAVAILABLE = Refusal(
     503, "spool_unavailable", "The proxy cannot record calls at present.", type="server_error", retry_after=5
 )
+SPOOL_FULL = Refusal(
+    503,
+    "spool_full",
+    "The proxy's record of calls has reached its limit; calls are served again once it has been sent on.",
+    type="server_error",
+    retry_after=30,
+)
 UNSAFE_OPTIONS = Refusal(
     503, "unsafe_options", "The proxy runs with an option that could misdirect keys.", type="server_error"
 )

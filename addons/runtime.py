@@ -17,6 +17,7 @@ from addons.calls import open_calls
 from addons.cost import Prices, cost_of
 from addons.reporter import Reporter
 from addons.worker import Worker
+from store.bus import BadBus, Forwarder, Link
 from store.errors import StoreError
 from store.lookup import TokenLookup
 from store.quota import QuotaClerk
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 AUTHORITY = "mitmproxy-ca-cert.pem"
 """The certificate authority that clients must trust, in mitmproxy's `confdir`."""
-FIXED_AT_START = {"llm_store", "llm_spool", "llm_management"}
+FIXED_AT_START = {"llm_store", "llm_spool", "llm_bus", "llm_management"}
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class Services:
     worker: Worker
     journal: Journal
     reporter: Reporter
+    forwarder: Forwarder | None
 
 
 class Runtime:
@@ -84,6 +86,8 @@ class Runtime:
             self.settings = options.parse(ctx.options)
         self.services.worker.capture = self.settings.capture
         self.services.worker.prices = self.settings.prices
+        self.services.worker.pressure.limit = self.settings.spool_limit
+        self.services.worker.pressure.policy = self.settings.spool_full
 
     def running(self) -> None:
         for name in options.unknown(ctx.options):
@@ -104,6 +108,7 @@ class Runtime:
             "open_calls": len(open_calls),
             "queue_length": worker.queue_length,
             "recorded": worker.recorded,
+            "dropped": worker.pressure.dropped,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),
             "listeners": mitm.listeners(),
@@ -116,6 +121,8 @@ class Runtime:
             return
         services, self.services = self.services, None
         services.worker.close()
+        if services.forwarder is not None:
+            services.forwarder.close()
         services.reporter.close()
         services.quota.close()
         services.lookup.close()
@@ -130,7 +137,7 @@ class Runtime:
         mitm.end_plainly_after_a_refused_start()
 
     def _open(self) -> Services:
-        store, spool = self.settings.store, self.settings.spool
+        store, spool, link = self.settings.store, self.settings.spool, self._link()
         created = not store.exists()
         try:
             tokens = TokenStore.open(store)
@@ -155,7 +162,16 @@ class Runtime:
         ).start()
         worker = Worker(writer, tokens)
         reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
-        return Services(lookup, quota, worker, journal, reporter)
+        forwarder = Forwarder(spool, link, price=lower_bound) if link is not None else None
+        return Services(lookup, quota, worker, journal, reporter, forwarder)
+
+    def _link(self) -> Link | None:
+        if self.settings.bus is None:
+            return None
+        try:
+            return Link(self.settings.bus)
+        except BadBus as error:
+            raise exceptions.OptionsError(f"llmproxy: option llm_bus: {error}") from error
 
 
 def _close_dead_writers(spool: Path, prices: Prices) -> None:

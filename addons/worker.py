@@ -6,6 +6,7 @@ loop. Calls that wait are written together: one write, one fdatasync.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from addons.cost import BUNDLED
 from addons.counters import Counters
 from addons.event import event_of, outline
 from addons.exchange import Exchange
+from addons.pressure import LOOK_SECONDS, Pressure
 from store.errors import StoreError
 from store.spool import SpoolWriter
 from store.tokens import TokenStore
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 BATCH = 256
 """Most calls in one group commit."""
 RETRY_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 CLOSE_SECONDS = 30.0
 
 
@@ -45,6 +48,7 @@ class Worker:
         """Of all events that are on disk."""
         self.recorded = 0
         """Number of the last of them."""
+        self.pressure = Pressure(spool)
         self._spool = spool
         self._tokens = tokens
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
@@ -60,6 +64,11 @@ class Worker:
     def queue_length(self) -> int:
         """Finished calls that are not taken up yet."""
         return self._queue.qsize()
+
+    @property
+    def refuses_calls(self) -> bool:
+        """Whether the spool has reached its limit and new calls are to be refused."""
+        return self.pressure.full and self.pressure.policy == "refuse"
 
     def put(self, exchange: Exchange) -> None:
         """Hand over a finished call. Never blocks."""
@@ -84,21 +93,28 @@ class Worker:
     def _work(self) -> None:
         open_ = True
         while open_:
-            batch = [self._queue.get()]
-            while len(batch) < BATCH:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except Empty:
-                    break
+            batch = self._next_batch()
             open_ = None not in batch
             exchanges = [exchange for exchange in batch if exchange is not None]
-            if exchanges:
-                self._record(exchanges)
+            dropped = self.pressure.sort_out(exchanges)
+            if kept := [exchange for exchange in exchanges if exchange.id not in dropped]:
+                self._record(kept)
+            self._count(exchanges)
         try:
+            self.pressure.tell()
             self._spool.close()
         except OSError as error:
             logger.error("llmproxy: the writer's closing record could not be written: %s", error)
         self._tokens.close()
+
+    def _next_batch(self) -> list[Exchange | None]:
+        """All that waits; empty now and then, to look whether the spool is full."""
+        batch: list[Exchange | None] = []
+        with contextlib.suppress(Empty):
+            batch.append(self._queue.get(timeout=LOOK_SECONDS if self.pressure.full else IDLE_SECONDS))
+            while len(batch) < BATCH:
+                batch.append(self._queue.get_nowait())
+        return batch
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
         events = [event_of(exchange, capture=self.capture, prices=self.prices) for exchange in exchanges]
@@ -108,7 +124,9 @@ class Worker:
             # Not the disk but one of the events, which would fail for ever. It must not stop the others.
             for exchange, event in zip(exchanges, events, strict=True):
                 self._write_alone(exchange, event)
-        self._count(exchanges)
+        for exchange in exchanges:
+            if exchange.recorded is not None:
+                exchange.recorded.set_result(None)
 
     def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:
         try:

@@ -83,7 +83,18 @@ can't be added up there; `failed` is 1 where the outcome is not `ok`, else 0."""
 ADDED = (*(name for name in FIELDS if name not in FLAT), "error", "client")
 """The other fields, under their own names. Of the last two only some members are sent."""
 CONTENT = ("request", "response")
-WRITER_FIELDS = ("event_id", "writer", "last_seq")
+WRITER_FIELDS = (
+    "event_id",
+    "writer",
+    "seq",
+    "last_seq",
+    "opened",
+    "unrecorded",
+    "died",
+    "dropped",
+    "since",
+    "reason",
+)
 REPRICING_FIELDS = (
     *("schema", "event_id", "writer", "seq", "of", "call_timestamp", "cost", "cost_before", "usd_change"),
     *("request_id", "host", "endpoint", "model", "model_requested", "service_tier", "hosted_tools", "usage"),

@@ -22,12 +22,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
+from typing import Protocol
 
 from dispatch import sinks
 from dispatch.delivery import Delivery, Totals
 from dispatch.sinks import Plan, Rejected, Sink
-from store.spool import Batch, SpoolReader
+from store.spool import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +40,27 @@ BACKLOG_SECONDS = 0.5
 """Between two looks at how much is left."""
 
 
+class Reader(Protocol):
+    """Where events come from: a spool, or a bus. Its methods raise OSError where that is out of order."""
+
+    folder: Path
+    """What an error message names."""
+
+    def read(
+        self, *, max_events: int = ..., max_bytes: int = ..., after: Mapping[str, int] | None = ...
+    ) -> Batch: ...
+    def commit(self, batch: Batch) -> None: ...
+    def reclaim(self) -> int: ...
+    def backlog(self) -> int: ...
+    def close(self) -> None: ...
+
+
 class Dispatcher:
     """Drains one spool into one sink."""
 
     def __init__(
         self,
-        reader: SpoolReader,
+        reader: Reader,
         sink: Sink,
         *,
         batch_size: int,

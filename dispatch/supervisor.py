@@ -17,11 +17,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatch.delivery import LONGEST_SECONDS, GaveUp, Totals
-from dispatch.service import POLL_SECONDS, Dispatcher
+from dispatch.service import POLL_SECONDS, Dispatcher, Reader
 from dispatch.sinks import Sink
 from store.errors import SpoolBusy
 from store.spool import SpoolReader
@@ -49,7 +50,7 @@ class Worker:
 
     job: Job
     totals: Totals
-    reader: SpoolReader | None = None
+    reader: Reader | None = None
     """None while another process holds the cursor."""
     failure: str | None = None
     """Why it ended before all was sent."""
@@ -69,11 +70,12 @@ class Supervisor:
         follow: bool,
         grace: float,
         on_tick: Callable[[], None] = lambda: None,
-        open_reader: Callable[[Path, str], SpoolReader] = SpoolReader,
+        open_reader: Callable[[Path, str], Reader] = SpoolReader,
+        wait_for_folder: bool = True,
     ) -> None:
         """`grace`: seconds that a drain may take. `on_tick` is called a few times a second while it runs.
 
-        `open_reader` gets the spool and the consumer's name.
+        `open_reader` gets the spool and the consumer's name; where it reads a bus there need be no spool.
         """
         self.totals = {job.name: Totals() for job in jobs}
         """By sink. Entries are added by a reload, and stay when their sink is gone."""
@@ -83,6 +85,7 @@ class Supervisor:
         self._grace = grace
         self._on_tick = on_tick
         self._open_reader = open_reader
+        self._needs_folder = wait_for_folder
         self._drain = threading.Event()
         self._asked = 0
         """How often `drain` was called."""
@@ -101,7 +104,7 @@ class Supervisor:
 
     def run(self) -> dict[str, str]:
         """Work. Returns what went wrong, by sink. Raises SpoolError where there is no spool to drain."""
-        if self._follow and not self._wait_for_folder():
+        if self._follow and self._needs_folder and not self._wait_for_folder():
             return {}
         try:
             self._start(self._jobs)
@@ -173,7 +176,7 @@ class Supervisor:
                         "%s: a request was still on its way; its events will be sent again", worker.job.name
                     )
 
-    def _try_to_open(self, job: Job) -> SpoolReader | None:
+    def _try_to_open(self, job: Job) -> Reader | None:
         try:
             return self._open_reader(self._spool, job.consumer)
         except SpoolBusy as error:
@@ -185,7 +188,7 @@ class Supervisor:
             reader = worker.reader or self._wait_to_open(worker)
             if reader is None:
                 return
-            with reader:
+            with closing(reader):
                 self._deliver(worker, reader)
         except Exception as error:  # of one sink: the others go on
             logger.exception("%s: ended by a defect", worker.job.name)
@@ -193,7 +196,7 @@ class Supervisor:
         finally:
             worker.job.sink.close()
 
-    def _deliver(self, worker: Worker, reader: SpoolReader) -> None:
+    def _deliver(self, worker: Worker, reader: Reader) -> None:
         job = worker.job
         while not worker.stop.is_set():
             dispatcher = Dispatcher(
@@ -223,7 +226,7 @@ class Supervisor:
                 )
                 worker.stop.wait(LONGEST_SECONDS)
 
-    def _wait_to_open(self, worker: Worker) -> SpoolReader | None:
+    def _wait_to_open(self, worker: Worker) -> Reader | None:
         while not worker.stop.wait(POLL_SECONDS) and not self._drain.is_set():
             try:
                 return self._open_reader(self._spool, worker.job.consumer)

@@ -16,6 +16,8 @@ COMMANDS = {
     "doctor": "scripts.doctor_command:doctor",
     "dispatch": "scripts.dispatch_command:dispatch",
     "status": "scripts.status_command:status",
+    "prove": "scripts.prove_command:prove_",
+    "spool": "scripts.spool_commands:spool",
     "import": "scripts.import_command:import_",
     "reprice": "scripts.reprice_command:reprice",
     "tokenizers": "scripts.tokenizers:tokenizers",

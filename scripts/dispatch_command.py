@@ -17,6 +17,7 @@ import click
 from dispatch.delivery import Totals
 from dispatch.errors import DeliveryError
 from dispatch.metrics import served
+from dispatch.service import Reader
 from dispatch.supervisor import Job, Supervisor
 from scripts.dispatch_options import DispatchCommand, jobs, read_file, services
 from scripts.options import Places, places
@@ -108,6 +109,13 @@ failed its --check; 2 wrong usage."""
     help="Name of the cursor; each consumer gets every event.  [default: the sink]",
 )
 @click.option(
+    "--bus",
+    metavar="URL",
+    envvar="DISPATCHER_BUS",
+    show_envvar=True,
+    help="Read Redis (redis://HOST/0?stream=NAME) in place of the spool; any number may share the work.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(0, 3600),
     default=10.0,
@@ -155,7 +163,8 @@ def dispatch(*, follow: bool, check: bool, as_json: bool, places: Places, **sett
         follow=follow,
         grace=settings["grace"],
         on_tick=tick,
-        open_reader=partial(SpoolReader, price=_cost_of),
+        open_reader=_opener(settings["bus"]),
+        wait_for_folder=settings["bus"] is None,
     )
     with ExitStack() as stack:
         if settings["metrics_port"] is not None:
@@ -184,6 +193,19 @@ def _handle_signals(supervisor: Supervisor, again: Callable[[], Sequence[Job] | 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.drain())
     signal.signal(signal.SIGHUP, lambda *_: supervisor.reload(again))
+
+
+def _opener(bus: str | None) -> Callable[[Path, str], Reader]:
+    """What opens the source of events. Raises UsageError."""
+    if bus is None:
+        return partial(SpoolReader, price=_cost_of)
+    from store.bus import BadBus, BusReader, Link  # noqa: PLC0415
+
+    try:
+        Link(bus).close()
+    except BadBus as error:
+        raise click.UsageError(str(error)) from error
+    return lambda _, consumer: BusReader(Link(bus), consumer)
 
 
 def _cost_of(event: dict[str, Any]) -> dict[str, Any] | None:

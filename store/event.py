@@ -8,6 +8,8 @@ SCHEMA = 1
 USAGE_TYPE = "llm_proxy_usage"
 """Only records of this type are calls."""
 WRITER_TYPE = "llm_proxy_writer"
+DROPPED_TYPE = "llm_proxy_dropped"
+"""How many calls have no event, because the spool was full."""
 OPEN_TYPE = "llm_proxy_open"
 """A call that goes upstream; kept in the journal, never in a segment."""
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
 from dispatch.errors import Misconfigured, Unavailable
 from dispatch.message import encode, message
+from dispatch.proof import as_record
 from dispatch.sinks import Parcel, Plan, Rejected
 from store.spool import Record
 
@@ -86,6 +89,12 @@ class FileSink:
             raise Misconfigured(f"file {self._path}: {place} may not be written to")
         return f"{self._path} can be appended to"
 
+    def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002 - all that is there
+        """See :class:`dispatch.proof.Readable`."""
+        for path in [*self._rotated(), self._path]:
+            if path.exists():
+                yield from _messages(path)
+
     def close(self) -> None:
         pass
 
@@ -140,6 +149,13 @@ class FileSink:
             if name not in taken:
                 return self._path.with_name(name)
         raise OSError(0, "too many rotated files within one second", str(self._path))
+
+
+def _messages(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open("rb") as file:
+        plain = zstandard.ZstdDecompressor().stream_reader(file) if path.suffix == ".zst" else file
+        for line in io.BufferedReader(plain):
+            yield as_record(line)
 
 
 def compress(path: Path) -> None:

@@ -19,11 +19,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from store.event import OPEN_TYPE, USAGE_TYPE, WRITER_TYPE, Event, blank_event
 from store.spool import journal
-from store.spool.segment import SUFFIX, UNFINISHED, encode, next_name, segments, sync_folder, writer_of
+from store.spool.segment import SUFFIX, encode, next_name, segments, sync_folder, write_whole, writer_of
 from store.spool.writer import closing_record
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ def _close(spool: Path, paths: list[Path], price: Price | None) -> int:
         ending.append(encode(closing_record(writer, last + len(lost), **counts)))
         stem = paths[0].name.removesuffix(journal.SUFFIX).rsplit(".", 1)[0]
         name = next_name(own[-1]) if own else spool / f"{stem}.000001{SUFFIX}"
-        _write_whole(name, b"".join(ending))
+        write_whole(name, b"".join(ending))
     for path in paths:
         path.unlink()
     sync_folder(paths[0].parent)
@@ -188,18 +187,3 @@ def died(record: Event, price: Price | None) -> Event:
     }
     event["cost"] = price(event) if price is not None and event["usage"] else None
     return event
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """A segment that is there whole, or not at all."""
-    unfinished = path.with_name(path.name + UNFINISHED)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        rest: Any = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    unfinished.rename(path)
-    sync_folder(path.parent)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,10 +23,7 @@ class Cursor:
     """The offsets of one consumer, held by one process at a time. Raises SpoolBusy when it is held."""
 
     def __init__(self, spool: Path, consumer: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", consumer):
-            raise SpoolError(
-                f"consumer {consumer!r}: use 1 to 64 letters, digits, dots, dashes, underscores."
-            )
+        check_name(consumer)
         folder = spool / FOLDER
         self._path = folder / f"{consumer}.json"
         with private_umask():
@@ -54,7 +52,7 @@ class Cursor:
         self.offsets.update(offsets)
         temporary = self._path.with_suffix(".tmp")
         with private_umask(), temporary.open("w") as file:
-            json.dump({"version": 1, "offsets": self.offsets}, file)
+            json.dump({"version": 1, "offsets": self.offsets, "sum": _sum(self.offsets)}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
@@ -70,13 +68,65 @@ class Cursor:
 def load(path: Path) -> dict[str, int]:
     """The offsets in a cursor file; none, with a warning, where it is unreadable: rather twice than never."""
     try:
-        offsets = json.loads(path.read_bytes())["offsets"]
-        return {str(name): int(offset) for name, offset in offsets.items()}
+        return _parse(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("cursor %s cannot be read (%s); all that is in the spool is sent again", path, error)
         return {}
+
+
+def check_name(consumer: str) -> None:
+    """Raises SpoolError for what can't be the name of a consumer."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", consumer):
+        raise SpoolError(f"consumer {consumer!r}: use 1 to 64 letters, digits, dots, dashes, underscores.")
+
+
+def path_of(spool: Path, consumer: str) -> Path:
+    return spool / FOLDER / f"{consumer}.json"
+
+
+def names(spool: Path) -> list[str]:
+    """Every registered consumer."""
+    return sorted(path.stem for path in (spool / FOLDER).glob("*.json"))
+
+
+def holder(spool: Path, consumer: str) -> int | None:
+    """The process that is at work as this consumer; None: nobody, or it can't be told who (0)."""
+    try:
+        with (spool / FOLDER / f"{consumer}.lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read(32).strip()
+                return int(text) if text.isdigit() else 0
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """Why a cursor file can't be read; None where it can, or is not there."""
+    try:
+        _parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _parse(data: bytes) -> dict[str, int]:
+    value = json.loads(data)
+    offsets = {str(name): max(0, int(offset)) for name, offset in value["offsets"].items()}
+    if value.get("sum", _sum(offsets)) != _sum(offsets):
+        raise ValueError("its sum is wrong")
+    return offsets
+
+
+def _sum(offsets: Mapping[str, int]) -> int:
+    """A changed digit would otherwise skip events in silence."""
+    return zlib.crc32(json.dumps(offsets, sort_keys=True).encode())
 
 
 def all_offsets(spool: Path) -> list[dict[str, int]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,12 +16,13 @@ import msgspec
 
 from store.errors import SpoolError
 from store.spool import cursor as cursors
+from store.spool import dead, replay
 from store.spool.closing import Price, close_dead_writers
 from store.spool.cursor import Cursor
 from store.spool.journal import journals
-from store.spool.segment import encode, is_being_written, private_umask, segments, writer_of
+from store.spool.segment import is_being_written, segments, writer_of
 
-DEAD = "dead"
+logger = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
@@ -113,7 +115,7 @@ class SpoolReader:
     def commit(self, batch: Batch) -> None:
         """The batch is delivered: never read it again."""
         if batch.dead:
-            self._write_dead(batch.dead)
+            dead.write(self.folder, self.consumer, batch.dead)
         self._cursor.move(batch.offsets)
 
     def reclaim(self) -> int:
@@ -130,6 +132,9 @@ class SpoolReader:
         found = segments(self.folder)
         last = {writer_of(path): path for path in found}
         removed = 0
+        for path in replay.files(self.folder, self.consumer):
+            if path.stat().st_size == self._cursor.offsets.get(path.name, 0):
+                path.unlink()
         for path in found:
             if writer_of(path) in unclosed and path == last[writer_of(path)]:
                 continue
@@ -138,7 +143,7 @@ class SpoolReader:
                     # Locked while it is looked at: a living writer does not let go of it.
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     size = os.fstat(file.fileno()).st_size
-                    if all(offsets.get(path.name, 0) >= size for offsets in consumers):
+                    if all(offsets.get(path.name, 0) == size for offsets in consumers):
                         path.unlink()
                         removed += 1
             except (BlockingIOError, FileNotFoundError):
@@ -149,13 +154,13 @@ class SpoolReader:
         """Bytes that are still to be read."""
         return sum(
             max(0, path.stat().st_size - self._cursor.offsets.get(path.name, 0))
-            for path in segments(self.folder)
+            for path in [*replay.files(self.folder, self.consumer), *segments(self.folder)]
             if path.exists()
         )
 
     def _in_turn(self) -> list[tuple[str, list[Path]]]:
         """The segments of each writer, in order; the writers take turns in coming first."""
-        found = segments(self.folder)
+        found = [*replay.files(self.folder, self.consumer), *segments(self.folder)]
         for gone in self._cursor.offsets.keys() - {path.name for path in found}:
             self._cursor.forget(gone)
         writers = [(writer, list(paths)) for writer, paths in groupby(found, writer_of)]
@@ -170,16 +175,16 @@ class SpoolReader:
         """Whether nothing is left of a segment after `batch`."""
         offset = batch.offsets.get(path.name, self._done(path))
         try:
-            return path.stat().st_size <= offset
+            return path.stat().st_size == offset
         except FileNotFoundError:
             return True
 
     def _read_segment(self, path: Path, max_events: int, max_bytes: int, batch: Batch) -> int:
         """Add complete lines of one segment to `batch`; returns their bytes."""
-        start = self._done(path)
         try:
-            if path.stat().st_size <= start:
+            if path.stat().st_size == self._done(path):
                 return 0
+            start = self._start(path)
             finished = not is_being_written(path)  # asked before reading: then no line can be missed
             data = _read_lines(path, start, max_bytes)
         except FileNotFoundError:
@@ -199,7 +204,32 @@ class SpoolReader:
             batch.offsets[path.name] = offset
         return offset - start
 
+    def _start(self, path: Path) -> int:
+        """Where to go on in a segment: its beginning if the cursor can't be right: rather twice than never.
+
+        So it may be after a disk lost what was synced, or after a write that failed was taken back when it
+        had been read already.
+        """
+        start = self._done(path)
+        if not start:
+            return start
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(start - 1)
+            if start < size and file.read(1) == b"\n":
+                return start
+        logger.warning(
+            "cursor %s: %d is no line's beginning in %s; all of that comes again",
+            self.consumer,
+            start,
+            path.name,
+        )
+        self._cursor.offsets[path.name] = 0
+        return 0
+
     def _take(self, line: bytes, segment: str, offset: int, batch: Batch) -> None:
+        if not line.strip():
+            return  # a damaged line that was set aside (see store.spool.repair)
         try:
             value = _parsed(line)
         except (ValueError, RecursionError) as error:
@@ -209,15 +239,6 @@ class SpoolReader:
             batch.records.append(Record(line, value, segment, offset))
         else:
             batch.bury(line, segment, offset, "not a JSON object")
-
-    def _write_dead(self, letters: Sequence[dict[str, Any]]) -> None:
-        folder = self.folder / DEAD
-        with private_umask():
-            folder.mkdir(exist_ok=True)
-            with (folder / f"{self.consumer}.jsonl").open("ab") as file:
-                file.write(b"".join(encode(letter) for letter in letters))
-                file.flush()
-                os.fsync(file.fileno())
 
 
 def _read_lines(path: Path, start: int, size: int) -> bytes:

@@ -87,6 +87,21 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that is there whole and on disk, or not at all."""
+    unfinished = path.with_name(path.name + UNFINISHED)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    unfinished.rename(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable (fsync(2): syncing a file does not sync its entry)."""
     descriptor = os.open(folder, os.O_RDONLY)

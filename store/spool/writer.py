@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 from store.event import WRITER_TYPE
 from store.models import rfc3339
 from store.spool.journal import Journal
-from store.spool.segment import UNFINISHED, encode, private_umask, segment_name, sync_folder
+from store.spool.segment import UNFINISHED, encode, private_umask, segment_name, segments, sync_folder
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_SECONDS = 3600.0
@@ -43,6 +43,7 @@ class SpoolWriter:
         self._segment_bytes = segment_bytes
         self._segment_seconds = segment_seconds
         self._sequence = 0
+        self._dropped = 0
         self._counter = 0
         self._descriptor: int | None = None
         with private_umask():
@@ -68,9 +69,25 @@ class SpoolWriter:
             self.journal.recorded([str(record.get("event_id")) for record in records], self._sequence)
         return self._sequence
 
+    def skip(self, ids: Sequence[str]) -> None:
+        """These calls will have no event: somebody decided so, and counts them."""
+        if self.journal is not None:
+            self.journal.recorded(ids, self._sequence)
+        self._dropped += len(ids)
+
+    def folder_bytes(self) -> int:
+        """What the segments of all writers hold."""
+        total = 0
+        for path in segments(self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
+
     def close(self) -> None:
         """State the last number, so that a reader can tell that nothing is missing, and let go."""
         counts = self.journal.counts if self.journal is not None else {}
+        if self._dropped:
+            counts["dropped"] = self._dropped
         try:
             if self._sequence or any(counts.values()):
                 self._write(encode(closing_record(self.writer, self._sequence, **counts)))

@@ -83,7 +83,13 @@ def test_exposition() -> None:
     counters.add(
         [event(), event(outcome="refused", error={"code": "invalid_api_key"}, usage=None, cost=None)]
     )
-    figures = counters.snapshot() | {"healthy": True, "open_calls": 2, "queue_length": 0, "recorded": 2}
+    figures = counters.snapshot() | {
+        "healthy": True,
+        "open_calls": 2,
+        "queue_length": 0,
+        "recorded": 2,
+        "dropped": 0,
+    }
     text = exposition(figures).decode()
     assert 'llmproxy_calls_total{endpoint="chat",outcome="ok"} 1.0' in text
     assert 'llmproxy_refused_total{code="invalid_api_key"} 1.0' in text

@@ -6,6 +6,7 @@ import errno
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from uuid_utils.compat import uuid7
 from addons.capture import Body
 from addons.exchange import Exchange
 from addons.worker import Worker
-from store.spool import SpoolReader, SpoolWriter
+from store.spool import SpoolReader, SpoolWriter, open_spool
 from store.tokens import TokenStore
 from tests.live.harness import wait_for
 
@@ -53,6 +54,9 @@ class Disk:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return self.inner.append(records)
+
+    def folder_bytes(self) -> int:
+        return self.inner.folder_bytes()
 
     def close(self) -> None:
         self.inner.close()
@@ -140,3 +144,65 @@ def test_events_are_valid_json_of_one_line(worker: Worker, tmp_path: Path) -> No
         raise AssertionError(f"{constant} is not JSON")
 
     assert json.loads(lines[0], parse_constant=refuse)["request"]["body"]["x"] is None
+
+
+def dropped(folder: Path) -> list[int]:
+    with SpoolReader(folder, "records") as reader:
+        found = [record.value for record in reader.read().records]
+    return [record["dropped"] for record in found if record["type"] == "llm_proxy_dropped"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Worker]:
+    """A worker whose spool is at its limit from the first event on."""
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "others.jsonl").write_bytes(b'{"type": "x", "n": 1}\n' * 100)
+    writer, _ = open_spool(tmp_path / "spool")
+    worker = Worker(writer, TokenStore.open(tmp_path / "store.db"))
+    worker.pressure.limit = 1000
+    wait_for(lambda: worker.pressure.full, "the limit is noticed before any call comes")
+    yield worker
+    worker.close()
+
+
+def test_at_the_limit_refusals_are_counted_and_calls_under_way_recorded(
+    small: Worker, tmp_path: Path
+) -> None:
+    assert small.refuses_calls
+    under_way, refused = exchange(), exchange()
+    refused.outcome, refused.error_code = "refused", "spool_full"
+    small.put(under_way)
+    small.put(refused)
+    small.close()
+    assert events(tmp_path / "spool").keys() == {under_way.id}
+    assert dropped(tmp_path / "spool") == [1]
+
+
+def test_dropped_events_are_counted_and_told_when_there_is_room(
+    small: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small.pressure.policy = "drop"
+    assert not small.refuses_calls
+    for _ in range(3):
+        small.put(exchange())
+    wait_for(lambda: small.pressure.dropped == 3, "dropped")
+    assert "3 events dropped" in caplog.text or "1 events dropped" in caplog.text
+    (tmp_path / "spool" / "others.jsonl").unlink()
+    wait_for(lambda: not small.pressure.full, "room again")
+    after = exchange()
+    small.put(after)
+    small.close()
+    assert events(tmp_path / "spool").keys() == {after.id}
+    assert dropped(tmp_path / "spool") == [3]
+
+
+def test_what_waits_for_the_disk_is_told_when_it_is_done(worker: Worker, disk: Disk) -> None:
+    call = exchange()
+    call.recorded = Future()
+    disk.full = True
+    worker.put(call)
+    wait_for(lambda: not worker.healthy, "unhealthy")
+    assert not call.recorded.done()
+    disk.full = False
+    call.recorded.result(10)
+    assert worker.healthy

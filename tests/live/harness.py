@@ -178,6 +178,10 @@ class Proxy:
         )
         return found[-1]
 
+    def spool_bytes(self) -> int:
+        """The size of the largest segment."""
+        return max(path.stat().st_size for path in self.spool.glob("*.jsonl"))
+
     def rss(self) -> int:
         """Resident bytes of the process."""
         return int(self.process.memory_info().rss)

@@ -163,6 +163,18 @@ class CloudWatchSink:
             raise self._explained(error) from error
         return f"{self._group} takes events in log stream {stream}"
 
+    def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """See :class:`dispatch.proof.Readable`: the whole group, whoever wrote into it."""
+        pages = self._client.get_paginator("filter_log_events").paginate(
+            logGroupName=self._group, startTime=int(since.timestamp() * 1000)
+        )
+        try:
+            for page in pages:
+                for event in page.get("events", []):
+                    yield as_record(event["message"])
+        except (ClientError, BotoCoreError) as error:
+            raise self._explained(error) from error
+
     def close(self) -> None:
         self._client.close()
 
