@@ -6,13 +6,15 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from dispatch.errors import Misconfigured
 from dispatch.message import CONTENT
 from dispatch.redact import Redactor
-from dispatch.sinks import Beating, Parcel, Plan, Rejected, Sink
+from dispatch.sinks import Beating, Parcel, Plan, Readable, Rejected, Sink
 from store.spool import Record
 
 ADDRESSES = ("ip", "user_agent")
@@ -70,6 +72,11 @@ class Guarded:
     def beat(self, backlog: int) -> None:
         if isinstance(self._sink, Beating):
             self._sink.beat(backlog)
+
+    def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        if not isinstance(self._sink, Readable):
+            raise Misconfigured(f"sink {self.name!r} can't be read back.")
+        return self._sink.delivered(since)
 
     def check(self) -> str:
         return self._sink.check()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from uuid import UUID
 
 from store.event import WRITER_TYPE
@@ -28,15 +28,6 @@ NUMBER = re.compile(r'"writer":"([^"]+)","seq":(\d+)')
 """Of a line that is no JSON any more."""
 
 Record = Mapping[str, Any]
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """A sink that can be asked what it holds."""
-
-    def delivered(self, since: datetime) -> Iterator[Record]:
-        """The messages from `since` on, in any order, each as often as it is there. Raises DeliveryError."""
-        ...
 
 
 @dataclass(slots=True)

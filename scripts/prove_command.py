@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from dispatch.errors import DeliveryError
-from dispatch.proof import Readable, prove
+from dispatch.proof import prove
+from dispatch.sinks import Readable
 from scripts.dispatch_options import DispatchCommand, jobs, read_file, services
 from scripts.options import Places, places
 from scripts.spool_commands import Moment, _existing
 
+NOTHING_SENT = {"include_content": False, "include_client": False, "redact": (), "batch_size": 1000}
+"""What `llmproxy dispatch` is told about that which it sends."""
 SHOWN = ("accepted", "last_seq", "in_spool", "delivered", "waiting", "dead")
 
 
@@ -35,8 +38,6 @@ SHOWN = ("accepted", "last_seq", "in_spool", "delivered", "waiting", "dead")
     help="Seconds that the sink is read further back: calls are numbered when they end, and stored by when "
     "they began.",
 )
-@click.option("--include-content", is_flag=True, hidden=True)
-@click.option("--batch-size", default=1000, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @places
 def prove_(*, since: datetime, slack: int, as_json: bool, places: Places, **settings: Any) -> None:
@@ -53,7 +54,7 @@ def prove_(*, since: datetime, slack: int, as_json: bool, places: Places, **sett
     ctx = click.get_current_context()
     command = ctx.command
     assert isinstance(command, DispatchCommand)
-    found = jobs(command, settings)
+    found = jobs(command, NOTHING_SENT | settings)
     if len(found) > 1:
         raise click.UsageError("one --sink at a time.")
     if not found:
@@ -61,8 +62,7 @@ def prove_(*, since: datetime, slack: int, as_json: bool, places: Places, **sett
         return
     (job,) = found
     try:
-        if not isinstance(job.sink, Readable):
-            raise click.UsageError(f"sink {job.name!r} can't be read back.")
+        assert isinstance(job.sink, Readable)  # in its guard
         delivered = job.sink.delivered(since - timedelta(seconds=slack))
         _show(prove(places.spool, since, consumer=job.consumer, delivered=delivered), as_json)
     except DeliveryError as error:

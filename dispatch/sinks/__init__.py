@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from store.spool import Record
@@ -62,6 +63,15 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A sink that can be asked what it holds, for `llmproxy prove`."""
+
+    def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """The messages from `since` on, in any order, each as often as it is there. Raises DeliveryError."""
+        ...
 
 
 @runtime_checkable

@@ -90,7 +90,7 @@ class FileSink:
         return f"{self._path} can be appended to"
 
     def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002 - all that is there
-        """See :class:`dispatch.proof.Readable`."""
+        """See :class:`dispatch.sinks.Readable`."""
         for path in [*self._rotated(), self._path]:
             if path.exists():
                 yield from _messages(path)

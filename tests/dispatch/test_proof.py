@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from dispatch.proof import prove
 from dispatch.service import Dispatcher
 from dispatch.sinks.cloudwatch import CloudWatchSink
+from dispatch.sinks.cloudwatch.streams import StreamNames
 from dispatch.sinks.file import FileSink
 from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from scripts.cli import main
@@ -153,7 +154,9 @@ def test_cloudwatch_is_read_by_filter_log_events(spool: Path, monkeypatch: pytes
     for name, value in AWS.items():
         monkeypatch.setenv(name, value)
     with StrictCloudWatch() as server:
-        sink = CloudWatchSink("/llm/proof", "proxy", region="eu-central-1", endpoint_url=server.url)
+        sink = CloudWatchSink(
+            "/llm/proof", StreamNames("proxy"), region="eu-central-1", endpoint_url=server.url
+        )
         write(spool, [usage_event(n) for n in range(30)])
         SpoolReader(spool, "keeper").close()
         deliver(spool, sink)
@@ -179,7 +182,7 @@ def deliver(spool: Path, sink: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--since", "1h", "--sink", "stdout"], 2, "can't be read back"),
+        (["--since", "1h", "--sink", "stdout"], 1, "can't be read back"),
         (["--since", "1h", "--sink", "nothing"], 2, "there is no sink 'nothing'"),
         ([], 2, "Missing option '--since'"),
     ],

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from dispatch.delivery import LANES_AT_ONCE
 from dispatch.errors import DeliveryError, Misconfigured, Unavailable
 from dispatch.message import encode, message, smaller
+from dispatch.proof import as_record
 from dispatch.sinks import Parcel, Plan, Rejected
 from dispatch.sinks.cloudwatch.emf import EmbeddedMetrics
 from dispatch.sinks.cloudwatch.failures import MALFORMED, code_of, explained, is_about_credentials, text_of
@@ -164,7 +165,7 @@ class CloudWatchSink:
         return f"{self._group} takes events in log stream {stream}"
 
     def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:
-        """See :class:`dispatch.proof.Readable`: the whole group, whoever wrote into it."""
+        """See :class:`dispatch.sinks.Readable`: the whole group, whoever wrote into it."""
         pages = self._client.get_paginator("filter_log_events").paginate(
             logGroupName=self._group, startTime=int(since.timestamp() * 1000)
         )
