@@ -100,7 +100,7 @@ def _priced(call: Call, model: str, usage: Json, tools: Json, prices: Prices) ->
     left_out += _not_counted(usage)
     source = "+".join(dict.fromkeys("+".join(sources).split("+")))
     if left_out:
-        return Cost(dollars, source, f"a lower bound, without {'; '.join(left_out)}", LOWER_BOUND)
+        return Cost(dollars, source, f"a lower bound; missing: {'; '.join(left_out)}", LOWER_BOUND)
     return Cost(dollars, source)
 
 

@@ -138,15 +138,15 @@ def test_what_was_not_counted_makes_a_lower_bound() -> None:
     counted = usage(10, 1, source="estimate", missing=["images"])
     found = cost("gpt-4o", counted)
     assert found.usd == usd("gpt-4o", usage(10, 1))
-    assert (found.reason, found.missing) == ("lower_bound", "a lower bound, without images")
+    assert (found.reason, found.missing) == ("lower_bound", "a lower bound; missing: images")
     spoken = cost(
         "tts-1", {"input_tokens": None, "output_tokens": None, "characters": 5, "source": "counted"}
     )
     assert spoken.missing is None
     half = cost("gpt-4o", {"input_tokens": 10, "output_tokens": None, "source": "estimate"})
-    assert half.missing == "a lower bound, without the output"
+    assert half.missing == "a lower bound; missing: the output"
     hidden = cost("gpt-4o", usage(10, 1, complete=False))
-    assert hidden.missing == "a lower bound, without what is hidden"
+    assert hidden.missing == "a lower bound; missing: what is hidden"
 
 
 def test_tools_without_a_price_make_a_lower_bound() -> None:
@@ -158,11 +158,11 @@ def test_tools_without_a_price_make_a_lower_bound() -> None:
         "gpt-4o", usage(10, 1), tools={"web_search_calls": 2, "containers": 1}, host="a.openai.azure.com"
     )
     if OLD:
-        assert elsewhere.missing == "a lower bound, without 2 web searches; 1 container sessions"
+        assert elsewhere.missing == "a lower bound; missing: 2 web searches; 1 container sessions"
     else:
-        assert elsewhere.missing == "a lower bound, without 1 container sessions"
+        assert elsewhere.missing == "a lower bound; missing: 1 container sessions"
     odd = cost("gpt-4o", usage(10, 1), tools={"containers": 1, "container_memory": "3g"})
-    assert odd.missing == "a lower bound, without 1 container sessions"
+    assert odd.missing == "a lower bound; missing: 1 container sessions"
 
 
 @pytest.mark.skipif(OLD, reason="this release of genai-prices knows no image models")
