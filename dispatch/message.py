@@ -200,7 +200,7 @@ def _flat(record: Mapping[str, Any]) -> Message:
     shown["failed"] = failed(record)
     shown.update(zip(added, map(record.__getitem__, added), strict=True))
     for name in ADDED[-2:]:
-        shown.setdefault(name, None)
+        shown[name] = record.get(name)
     return shown
 
 
@@ -213,7 +213,7 @@ def _names(present: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = set(present)
     return (
         tuple(name for name in FLAT[4:] if name in found),
-        tuple(name for name in ADDED if name in found),
+        tuple(name for name in ADDED[:-2] if name in found),
     )
 
 

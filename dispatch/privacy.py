@@ -13,11 +13,10 @@ from typing import Any
 
 from dispatch.errors import Misconfigured
 from dispatch.message import CONTENT
+from dispatch.outline import ADDRESSES, Outline, outline
 from dispatch.redact import Redactor
 from dispatch.sinks import Beating, Parcel, Plan, Readable, Rejected, Sink
 from store.spool import Record
-
-ADDRESSES = ("ip", "user_agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,25 @@ class Privacy:
         return content if self.redactor is None else self.redactor.value(content)
 
 
+class Outlined(Record):
+    """A record of which no more than the outline may be seen; see :mod:`dispatch.outline`."""
+
+    __slots__ = ()
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record.line, None, record.segment, record.offset)
+
+    @property
+    def value(self) -> dict[str, Any]:
+        if self._value is None:
+            self._value = Privacy().of(Record(self.line, None, self.segment, self.offset)).value
+        return self._value
+
+    def outline(self) -> Outline | None:
+        """The flat message of a call; None where the record has to be parsed."""
+        return outline(self.line)
+
+
 class Guarded:
     """A sink that sees only what it may."""
 
@@ -64,6 +82,8 @@ class Guarded:
         self._privacy = privacy
 
     def plan(self, records: Sequence[Record]) -> Plan:
+        if self._privacy == Privacy():
+            return self._sink.plan([Outlined(record) for record in records])
         return self._sink.plan([self._privacy.of(record) for record in records])
 
     def send(self, parcel: Parcel) -> list[Rejected]:

@@ -18,6 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from dispatch.delivery import LANES_AT_ONCE
 from dispatch.errors import DeliveryError, Misconfigured, Unavailable
 from dispatch.message import encode, message, smaller
+from dispatch.outline import Outline
+from dispatch.privacy import Outlined
 from dispatch.proof import as_record
 from dispatch.sinks import Parcel, Plan, Rejected
 from dispatch.sinks.cloudwatch.emf import EmbeddedMetrics
@@ -88,6 +90,7 @@ class CloudWatchSink:
         self._shape = shape
         self._include_content = include_content
         self._metrics = metrics
+        self._plain = shape == "usage" and metrics is None and not include_content
         self._max_message = min(max_message, LARGEST_MESSAGE)
         self._beat_seconds = beat_seconds
         self._beaten = time.monotonic()
@@ -101,11 +104,13 @@ class CloudWatchSink:
         streams: dict[str, list[LogEvent]] = {}
         now = int(time.time() * 1000)
         for record in records:
-            event = self._event(record, now)
+            outline = record.outline() if self._plain and isinstance(record, Outlined) else None
+            event = self._short(record, outline, now) if outline else self._event(record, now)
             if isinstance(event, Rejected):
                 plan.rejected.append(event)
             else:
-                streams.setdefault(self._names.of(record.value, event.timestamp), []).append(event)
+                stream = self._names.of(outline or record.value, event.timestamp)
+                streams.setdefault(stream, []).append(event)
         for stream, events in streams.items():
             events.sort(key=lambda event: event.timestamp)  # stable: equal times keep the order of the spool
             for part in cut(events):
@@ -202,6 +207,14 @@ class CloudWatchSink:
             raise Misconfigured(f"cloudwatch: {error}") from error
         self._put_log_events = Put(client)
         return client
+
+    def _short(self, record: Record, outline: Outline, now: int) -> LogEvent | Rejected:
+        """As :meth:`_event`, of a call of which the outline is sent and nothing else."""
+        moment = milliseconds(outline.get("timestamp"), now)
+        size = length(outline.text)
+        if size > self._max_message or not now - MAX_AGE_MS <= moment <= now + MAX_AHEAD_MS:
+            return self._event(record, now)
+        return LogEvent(moment, outline.text, size + OVERHEAD, record)
 
     def _event(self, record: Record, now: int) -> LogEvent | Rejected:
         shown = message(record.value, include_content=self._include_content, shape=self._shape)

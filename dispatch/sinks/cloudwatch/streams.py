@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dispatch.errors import Misconfigured
+from dispatch.outline import Outline
 
 DEFAULT_STREAM = "llmproxy-{host}"
 """One stream for each machine."""
@@ -58,7 +59,7 @@ class StreamNames:
             raise Misconfigured(f"cloudwatch: log stream {template!r}: a name must not be empty.")
         self._fixed = None if self._varies else self._numbered(self._name("", ""))
 
-    def of(self, record: Mapping[str, Any], timestamp: int) -> str:
+    def of(self, record: Mapping[str, Any] | Outline, timestamp: int) -> str:
         """The stream of an event; `timestamp` in milliseconds since 1970."""
         names = self._fixed
         if names is None:
@@ -70,7 +71,7 @@ class StreamNames:
         """All names, where they depend on no event; none otherwise."""
         return list(self._fixed or [])
 
-    def _index(self, record: Mapping[str, Any]) -> int:
+    def _index(self, record: Mapping[str, Any] | Outline) -> int:
         if self.streams == 1:
             return 0
         # A writer's closing record has no number of its own: it goes behind the last event.
