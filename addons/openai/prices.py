@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
@@ -62,17 +62,24 @@ class Priced:
 
     def at(self, moment: datetime, context: Mapping[str, str]) -> Rates | None:
         """The prices at a time; None where the context (a tier) asks for a variant and there is none."""
-        held = [rates for constraint, rates in self.prices if constraint is None or constraint.active(moment)]
-        standard = held[-1] if held else self.prices[0][1] if self.prices else {}
+        standard = self._standard(moment)
         if not context:
             return standard
+        variants = [variant for variant in self.variants if variant[0].items() <= context.items()]
+        held = [rates for _, constraint, rates in variants if constraint is None or constraint.active(moment)]
+        if not held and standard == self._standard(datetime.now(UTC)):
+            # The data say from when on they know the tier, which is older: its price is that of its model.
+            held = [rates for _, _, rates in variants]
+        if not held:
+            return None
         found: dict[str, Rate] = {}
-        known = False
-        for when, constraint, rates in self.variants:
-            if when.items() <= context.items() and (constraint is None or constraint.active(moment)):
-                known = True
-                found = {**rates, **found}
-        return {**standard, **found} if known else None
+        for rates in held:
+            found = {**rates, **found}
+        return {**standard, **found}
+
+    def _standard(self, moment: datetime) -> Rates:
+        held = [rates for constraint, rates in self.prices if constraint is None or constraint.active(moment)]
+        return held[-1] if held else self.prices[0][1] if self.prices else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,17 @@ def test_a_tier_that_the_price_list_lacks_is_not_the_standard() -> None:
     assert (found.usd, found.reason) == (None, "tier_unknown")
 
 
+@pytest.mark.skipif(OLD, reason="this genai-prices knows no tiers")
+@pytest.mark.parametrize(("tier", "dollars"), [("priority", "22.5"), ("flex", "5.625")])
+def test_a_tier_is_priced_for_the_time_before_the_price_list_knew_it(tier: str, dollars: str) -> None:
+    """$1.25 and $10 per million tokens then as now; twice that for priority, half for flex."""
+    for month in (datetime(2025, 11, 1, tzinfo=UTC), NOW):
+        found = price(
+            Call("gpt-5-2025-08-07", month, service_tier=tier), usage(1_000_000, 1_000_000), hosted_tools=None
+        )
+        assert found.usd == Decimal(dollars)
+
+
 def test_cached_tokens_that_are_not_told_apart_are_taken_for_text() -> None:
     """The dearest reading: text loses the least by being cached."""
     details = {"audio_tokens": 60, "cached_tokens": 50}
