@@ -162,7 +162,11 @@ class Runtime:
         ).start()
         worker = Worker(writer, tokens)
         reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
-        forwarder = Forwarder(spool, link, price=cost_of) if link is not None else None
+        forwarder = (
+            Forwarder(spool, link, price=partial(cost_of, prices=self.settings.prices))
+            if link is not None
+            else None
+        )
         return Services(lookup, quota, worker, journal, reporter, forwarder)
 
     def _link(self) -> Link | None:

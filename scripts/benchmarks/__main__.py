@@ -9,6 +9,7 @@ from scripts.lazy import LazyGroup
 BENCHMARKS: dict[str, str] = {
     "accuracy": "scripts.benchmarks.accuracy:main",
     "dispatch": "scripts.benchmarks.dispatch:dispatch",
+    "faults": "scripts.benchmarks.faults.command:faults",
     "journal": "scripts.benchmarks.journal:journal",
 }
 """Name -> ``module:command``; a module is imported when its measurement is asked for."""
