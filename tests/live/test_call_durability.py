@@ -55,7 +55,7 @@ def test_every_call_that_was_seen_complete_is_on_disk(start_proxy: StartProxy, t
         for client in clients:
             client.start()
         wait_for(lambda before=before: len(complete) > before, "a first call")
-        stop.wait(rng.uniform(0, 2))
+        stop.wait(rng.uniform(0, max(2.0, CALLS / 1000)))
         proxy.kill()
         kills += 1
         stop.set()
