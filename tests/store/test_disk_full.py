@@ -40,9 +40,9 @@ def test_nothing_is_lost_and_nothing_half_written_stays(small_disk: Path) -> Non
                 file.flush()
         with pytest.raises(OSError, match="No space left"):
             writer.append([{"n": 3, "text": "x" * 20_000}, {"n": 4}])
-        with pytest.raises(OSError):
-            for number in range(100):
-                journal.opened({"event_id": f"refused-{number}", "usage": None, "text": "x" * 500})
+        # A line of the journal may still fit into its last page; a long one is cut short, or does not fit.
+        with pytest.raises(OSError, match=r"No space left|cut short"):
+            journal.opened({"event_id": "refused", "usage": None, "text": "x" * 9000})
         with pytest.raises(OSError, match="No space left"):
             reader.commit(reader.read())
     ballast.unlink()
