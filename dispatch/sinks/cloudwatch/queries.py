@@ -70,7 +70,7 @@ QUERIES: dict[str, str] = {
     ),
     "Completeness by writer": "\n| ".join(
         [
-            'filter type in ["llm_proxy_usage", "llm_proxy_writer"]',
+            "filter ispresent(writer)",
             "stats max(last_seq) as said by writer, seq",
             "stats count(seq) as arrived, min(seq) as first, max(seq) as last, max(said) as stated, "
             "max(seq) - min(seq) + 1 - count(seq) as missing by writer",

@@ -30,6 +30,10 @@ AMBIGUOUS = (CUT_AFTER, HALF_ANSWER, NO_ANSWER)
 """It was taken, and the sender can't know: it may send that request again."""
 
 
+KEPT = ("type", "event_id", "writer", "seq", "outcome")
+"""What an account needs of an event."""
+
+
 @dataclass
 class Ledger(Logs):
     """Logs that remember what was put, call by call, also when its stream is gone."""
@@ -40,7 +44,8 @@ class Ledger(Logs):
         self, group_name: Any, stream: Any, events: Sequence[Mapping[str, Any]], forced: Rejection | None
     ) -> dict[str, Any]:
         answer = super().put(group_name, stream, events, forced)
-        self.taken.append([json.loads(event["message"]) for event in events])
+        messages = [json.loads(event["message"]) for event in events]
+        self.taken.append([{name: each.get(name) for name in KEPT} for each in messages])
         return answer
 
 
