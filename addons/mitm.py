@@ -168,10 +168,10 @@ def listeners() -> dict[str, str]:
 def end_plainly_after_a_refused_start() -> None:
     """See to it that a process that refuses to start ends with 1, as mitmproxy means it to.
 
-    Listeners are open by then. On Python 3.11 the Rust thread of a UDP listener may ask for the interpreter
-    while that is taken down, and crash (exit code 139); so it is not taken down.
+    Listeners are open by then. The Rust thread of a UDP listener (HTTP/3) may ask for the interpreter while
+    that is taken down, and crash (exit code 139; seen on Python 3.11 and 3.13); so it is not taken down.
     """
-    if sys.version_info < (3, 12) and type(ctx.master).__module__.startswith("mitmproxy.tools."):
+    if type(ctx.master).__module__.startswith("mitmproxy.tools."):
         atexit.register(_end)
 
 
