@@ -22,9 +22,14 @@ from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
-from store.errors import StoreUnavailable
+from store.errors import KeyUnavailable, StoreUnavailable
+from store.key_cache import KeyCache
 from store.lookup import Reason, check
-from store.models import Grant
+from store.models import Grant, Project
+from store.secret import Secret
+
+KEY_SECONDS = 15.0
+"""Longest that a call waits for its project's key (compare :data:`store.key_references.AWS_SECONDS`)."""
 
 
 class Gate:
@@ -106,6 +111,8 @@ class Gate:
                 return await self.judge_grant(flow, call, endpoint, grant, services)
             except StoreUnavailable:
                 return refusal.STORE_UNAVAILABLE
+            except KeyUnavailable:
+                return refusal.KEY_UNAVAILABLE
         finally:
             credential.remove(flow.request, shown_as)
             call.headers = list(flow.request.headers.items(multi=True))
@@ -120,24 +127,36 @@ class Gate:
             upstream = self.runtime.settings.destinations.resolve(flow)
         except ValueError as error:
             return refusal.destination_refused(str(error))
+        key = await self.key_of(grant.project, services.keys) if allowed else None
         if grant.token.max_requests is not None:
             claim = services.quota.claim(grant.token.id, consume=allowed)
             if not await asyncio.wrap_future(claim):
                 return refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
-        if not allowed:
+        if key is None:
             return refusal.endpoint_refused(endpoint.name)
-        call.secrets.append(grant.project.api_key)
+        call.secrets.append(key)
         request = flow.request
         request.scheme, request.host, request.port = upstream.scheme, upstream.host, upstream.port
         request.host_header = upstream.authority
         request.path = upstream.target(request.path)
-        wire.inject(request, grant.project.api_key, upstream)
+        wire.inject(request, key, upstream)
         call.azure = azure(upstream.host, request.path.partition("?")[0], self.runtime.settings.deployments)
         call.models = self.runtime.settings.models
         if why_not := model_gate.take_form(request, call):
             return why_not
         flow.metadata[marks.CLEARED] = True
         return None
+
+    async def key_of(self, project: Project, keys: KeyCache) -> Secret:
+        """The real key; a call waits for one that has to be read first. Raises KeyUnavailable."""
+        found = keys.get(project)
+        if isinstance(found, Secret):
+            return found
+        try:
+            # Shielded: others wait for the same reading.
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(found)), KEY_SECONDS)
+        except TimeoutError:
+            raise KeyUnavailable("its source does not answer") from None
 
     @fail_closed
     def request(self, flow: http.HTTPFlow) -> None:

@@ -86,6 +86,13 @@ SEALED = Refusal(
 STORE_UNAVAILABLE = Refusal(
     503, "store_unavailable", "The proxy's token store cannot be read.", type="server_error", retry_after=5
 )
+KEY_UNAVAILABLE = Refusal(
+    503,
+    "key_unavailable",
+    "The key of this token's project cannot be read at present; the proxy's log says why.",
+    type="server_error",
+    retry_after=5,
+)
 SPOOL_UNAVAILABLE = Refusal(
     503, "spool_unavailable", "The proxy cannot record calls at present.", type="server_error", retry_after=5
 )

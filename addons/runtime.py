@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from addons.reporter import Reporter
 from addons.worker import Worker
 from store.bus import BadBus, Forwarder, Link
 from store.errors import StoreError
+from store.key_cache import KeyCache
 from store.lookup import TokenLookup
+from store.models import Project
 from store.quota import QuotaClerk
 from store.spool import Journal, close_dead_writers, open_spool
 from store.status import StatusFile
@@ -37,6 +40,7 @@ class Services:
     """What is open while the proxy serves."""
 
     lookup: TokenLookup
+    keys: KeyCache
     quota: QuotaClerk
     worker: Worker
     journal: Journal
@@ -126,6 +130,7 @@ class Runtime:
         services.reporter.close()
         services.quota.close()
         services.lookup.close()
+        services.keys.close()
 
     def _refuse_start(self, error: Exception) -> None:
         """One line for the user. An error that is logged during the start makes mitmproxy exit with 1.
@@ -141,6 +146,7 @@ class Runtime:
         created = not store.exists()
         try:
             tokens = TokenStore.open(store)
+            plain = tokens.keys.check()
             lookup = TokenLookup(store)
             quota = QuotaClerk(store)
         except (StoreError, OSError) as error:
@@ -149,6 +155,11 @@ class Runtime:
             logger.warning(
                 "llmproxy: made an empty token store at %s; create a project and a token in it.", store
             )
+        if plain:
+            logger.warning(
+                "llmproxy: %s holds %d keys in plain text; `llmproxy keys encrypt` ends that.", store, plain
+            )
+        keys = _keys(store, tokens.list_projects())
         try:
             writer, journal = open_spool(spool)
             status = StatusFile(spool, writer.writer)
@@ -167,7 +178,7 @@ class Runtime:
             if link is not None
             else None
         )
-        return Services(lookup, quota, worker, journal, reporter, forwarder)
+        return Services(lookup, keys, quota, worker, journal, reporter, forwarder)
 
     def _link(self) -> Link | None:
         if self.settings.bus is None:
@@ -176,6 +187,15 @@ class Runtime:
             return Link(self.settings.bus)
         except BadBus as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_bus: {error}") from error
+
+
+def _keys(store: Path, projects: Sequence[Project]) -> KeyCache:
+    """The keys that are kept elsewhere are asked for now, so that the first calls find them."""
+    keys = KeyCache(store)
+    for project in projects:
+        if project.active and project.key.is_reference:
+            keys.get(project)
+    return keys
 
 
 def _close_dead_writers(spool: Path, prices: Prices) -> None:

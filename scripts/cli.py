@@ -9,6 +9,7 @@ from scripts.options import Places, places
 
 COMMANDS = {
     "project": "scripts.project_commands:project",
+    "keys": "scripts.keys_commands:keys",
     "token": "scripts.token_commands:token",
     "cloudwatch": "scripts.cloudwatch_commands:cloudwatch",
     "run": "scripts.run_command:run",

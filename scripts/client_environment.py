@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from store import master_key
+
 LOCAL = ("localhost", "127.0.0.1", "::1")
 """Never through the proxy, which refuses private destinations."""
 
@@ -63,8 +65,10 @@ def _names_openai(entry: str) -> bool:
 
 
 def apply(changes: Mapping[str, str | None], before: Mapping[str, str]) -> dict[str, str]:
-    """The environment after `changes`."""
-    after = {name: value for name, value in before.items() if name not in changes}
+    """The environment after `changes`. The master key of the store is no client's business."""
+    after = {
+        name: value for name, value in before.items() if name not in changes and name != master_key.VARIABLE
+    }
     return after | {name: value for name, value in changes.items() if value is not None}
 
 

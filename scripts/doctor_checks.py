@@ -17,7 +17,8 @@ from typing import Any
 from addons.openai.vocabulary import VOCABULARIES, cache_folder
 from scripts.options import Places
 from scripts.spent import Watch
-from store.errors import StoreError
+from store import master_key
+from store.errors import KeyUnavailable, StoreError
 from store.spool import cursor, segment
 from store.tokens import TokenStore
 
@@ -93,12 +94,20 @@ def store(places: Places) -> Finding:
     try:
         projects = tokens.list_projects()
         count = len(tokens.list_tokens())
+        plain = tokens.keys.check()
+    except KeyUnavailable as error:
+        return failed("store", str(error), "bring the master key back; without it no key can be read")
     finally:
         tokens.close()
     active = sum(project.active for project in projects)
     said = f"{places.store}: {active} of {len(projects)} projects active, {count} tokens"
     if not active:
         return failed("store", said, "make a project, or activate one: `llmproxy project --help`")
+    if plain:
+        return warning("store", f"{said}, {plain} keys in plain text", "run `llmproxy keys encrypt`")
+    key = master_key.beside(places.store)
+    if key.exists() and key.stat().st_mode & 0o077:
+        return warning("store", f"{key} can be read by others", f"chmod 600 {key}")
     if places.store.stat().st_mode & 0o077:
         return warning("store", f"{places.store} can be read by others", f"chmod 600 {places.store}")
     return ok("store", said)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from store import master_key
+
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -67,11 +69,14 @@ class Processes:
         self.running: list[Process] = []
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._guard = subprocess.Popen(  # noqa: S603 - our own command
-            python_module("scripts.guard"), stdin=subprocess.PIPE, start_new_session=True
+            python_module("scripts.guard"),
+            stdin=subprocess.PIPE,
+            env=self._without([master_key.VARIABLE]),
+            start_new_session=True,
         )
 
-    def start(self, name: str, command: Sequence[str]) -> Process:
-        """Run `command` with its output in ``NAME.log``.
+    def start(self, name: str, command: Sequence[str], *, without: Sequence[str] = ()) -> Process:
+        """Run `command` with its output in ``NAME.log``, without some of the variables.
 
         It gets a session of its own: Ctrl-C in the terminal reaches this process only, which then ends the
         others in the right order.
@@ -84,7 +89,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self._without(without),
                 start_new_session=True,
             )
         finally:
@@ -93,6 +98,9 @@ class Processes:
         process = Process(name, log, popen)
         self.running.append(process)
         return process
+
+    def _without(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: value for name, value in self._environment.items() if name not in names}
 
     def ended(self) -> Process | None:
         """A child that ended without being asked to."""

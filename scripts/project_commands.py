@@ -11,7 +11,10 @@ from scripts.output import show, show_all
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 PROJECT = click.argument("project", metavar="ID_OR_NAME")
-API_KEY_HELP = "The real key. '-' reads it from standard input, which keeps it out of the shell's history."
+API_KEY_HELP = (
+    "The real key; '-' reads it from standard input, which keeps it out of the shell's history. "
+    "Or where it is kept: env:NAME, file:/PATH, aws-sm:NAME_OR_ARN, aws-ssm:NAME."
+)
 
 
 @click.group()
@@ -39,7 +42,7 @@ def list_(*, as_json: bool, places: Places) -> None:
         rows = [project.as_dict() for project in store.list_projects()]
     show_all(
         rows,
-        ("id", "name", "active", "created_at"),
+        ("id", "name", "active", "key", "created_at"),
         as_json=as_json,
         nothing="There are no projects yet; make one with `llmproxy project create`.",
     )
@@ -50,7 +53,7 @@ def list_(*, as_json: bool, places: Places) -> None:
 @JSON
 @places
 def show_(*, project: str, as_json: bool, places: Places) -> None:
-    """Show a project. Its key is never shown."""
+    """Show a project. Its key is never shown, only how it is kept: encrypted, plain, env:NAME ..."""
     with open_store(places) as store:
         show(store.get_project(project).as_dict(), as_json=as_json)
 

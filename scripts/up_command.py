@@ -24,6 +24,7 @@ VOCABULARY_SECONDS = 180.0
 EPILOG = """\b
 What is kept in the data folder:
   store.db       projects and tokens; `llmproxy --store data/store.db token list`
+  store.key      the master key, which encrypts the projects' keys in store.db
   spool/         events on their way to the dispatcher
   events.jsonl   events as the dispatcher wrote them
   ca/            the proxy's certificate authority; bundle.pem adds it to the usual ones
@@ -31,7 +32,7 @@ What is kept in the data folder:
 
 \b
 Environment:
-  OPENAI_API_KEY   the real key, kept in the store in project "default". Without it, a
+  OPENAI_API_KEY   the real key, encrypted in the store, in project "default". Without it, a
                    stand-in for the API runs on this machine, with project "stand-in".
   LLMPROXY_STORE   another place for the store
   LLMPROXY_SPOOL   another place for the spool

@@ -14,6 +14,7 @@ from scripts import proxy_process, trust
 from scripts.processes import Process, Processes, python_module
 from scripts.proxy_process import START_SECONDS, Listening, StartFailed, listens
 from scripts.standin import StandIn
+from store import master_key
 
 PROXY_STOP_SECONDS = 30.0
 DISPATCHER_STOP_SECONDS = 15.0
@@ -72,7 +73,9 @@ class Services:
         self._wait_for(lambda: listens(self._place.reverse_port), "the reverse listener")
         if self._place.web_port:
             self._wait_for(lambda: self.web_address() is not None, "mitmweb")
-        self._dispatcher = self._processes.start("dispatcher", self._dispatch_command("--follow"))
+        self._dispatcher = self._processes.start(
+            "dispatcher", self._dispatch_command("--follow"), without=[master_key.VARIABLE]
+        )
         return trust.write_bundle(self._place.authority, os.environ)
 
     def ended(self) -> Process | None:
@@ -92,7 +95,9 @@ class Services:
             return None
         self._processes.stop(self._dispatcher, DISPATCHER_STOP_SECONDS)
         # One that was told to end just after its start may not have begun.
-        drain = self._processes.start("drain", self._dispatch_command("--once"))
+        drain = self._processes.start(
+            "drain", self._dispatch_command("--once"), without=[master_key.VARIABLE]
+        )
         try:
             code = drain.popen.wait(DRAIN_SECONDS)
         except subprocess.TimeoutExpired:

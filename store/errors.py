@@ -5,6 +5,7 @@
     StoreError
     ├── StoreUnavailable   the database is gone, locked or unreadable; trying again may help
     ├── NotFound           no such project or token
+    ├── KeyUnavailable     a project's key, or the master key, cannot be had
     ├── Conflict           it exists already, or its state does not allow this
     └── Invalid            a value that the store does not take
     SpoolError             there is no spool, or a name is not allowed
@@ -22,6 +23,10 @@ class StoreUnavailable(StoreError):
 
 class NotFound(StoreError):
     """No such project or token."""
+
+
+class KeyUnavailable(StoreError):
+    """The key of a project cannot be had at present, or the master key is missing or wrong."""
 
 
 class Conflict(StoreError):

@@ -76,3 +76,9 @@ def m003_revision(db: Database) -> None:
         ("project_updated", "UPDATE ON projects"),
     ):
         db.execute(f"CREATE TRIGGER revision_{trigger} AFTER {event} {bump}")
+
+
+@migrations()
+def m004_key_schemes(db: Database) -> None:
+    """Keys say how they are kept: ``plain:``, ``aesgcm:v1:``, ``env:`` ... (:mod:`store.project_keys`)."""
+    db.execute("UPDATE projects SET api_key = 'plain:' || api_key")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from store.secret import Secret
+from store.project_keys import StoredKey
 
 
 def rfc3339(moment: datetime) -> str:
@@ -25,7 +25,8 @@ class Project:
 
     id: str
     name: str
-    api_key: Secret
+    key: StoredKey
+    """As the store has it: encrypted, or a reference (see :class:`~store.key_cache.KeyCache`)."""
     active: bool
     created_at: datetime
     updated_at: datetime
@@ -36,6 +37,7 @@ class Project:
             "id": self.id,
             "name": self.name,
             "active": self.active,
+            "key": self.key.kind,
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
         }

@@ -16,10 +16,11 @@ from typing import Any
 from sqlite_utils import Database
 from uuid_utils import uuid7
 
-from store import validation
+from store import key_references, validation
 from store.database import open_database, translated
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, Invalid, NotFound
 from store.models import Project, Token, rfc3339
+from store.project_keys import ProjectKeys, StoredKey
 from store.secret import Secret
 
 Row = Mapping[str, Any]
@@ -48,6 +49,7 @@ class TokenStore:
     def __init__(self, path: Path, db: Database) -> None:
         self.path = path
         self._db = db
+        self.keys = ProjectKeys(path, db)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> TokenStore:
@@ -60,17 +62,24 @@ class TokenStore:
     # Projects
 
     def create_project(self, name: str, api_key: str) -> Project:
-        """Raises Conflict where the name is taken."""
+        """`api_key` is kept encrypted, unless it is a reference (:mod:`store.key_references`).
+
+        Raises Conflict where the name is taken, KeyUnavailable where the master key is missing or wrong.
+        """
         now = rfc3339(datetime.now(UTC))
-        row = {
+        row: dict[str, Any] = {
             "id": str(uuid7()),
             "name": validation.name(name),
-            "api_key": validation.api_key(api_key),
             "active": 1,
             "created_at": now,
             "updated_at": now,
         }
-        with self._changing(f"a project named {name!r} exists already; choose another name."):
+        self._check_key(api_key)
+        with (
+            self.keys.exclusively(),
+            self._changing(f"a project named {name!r} exists already; choose another name."),
+        ):
+            row["api_key"] = self.keys.seal(row["id"], api_key)
             self._db.table("projects").insert(row)
         return project_of(row)
 
@@ -87,6 +96,11 @@ class TokenStore:
             raise NotFound(f"there is no project {id_or_name!r}; `llmproxy project list` shows all.")
         return project_of(rows[0])
 
+    def api_key(self, id_or_name: str) -> Secret:
+        """The project's key, decrypted, or read from where it is kept. Raises KeyUnavailable."""
+        project = self.get_project(id_or_name)
+        return self.keys.read(project.id, project.key)
+
     def list_projects(self) -> list[Project]:
         """All projects, by name."""
         with translated(self.path):
@@ -101,10 +115,15 @@ class TokenStore:
         if name is not KEEP:
             changes["name"] = validation.name(name)
         if api_key is not KEEP:
-            changes["api_key"] = validation.api_key(api_key)
+            self._check_key(api_key)
         if active is not KEEP:
             changes["active"] = int(active)
-        with self._changing(f"a project named {name!r} exists already; choose another name."):
+        with (
+            self.keys.exclusively(),
+            self._changing(f"a project named {name!r} exists already; choose another name."),
+        ):
+            if api_key is not KEEP:
+                changes["api_key"] = self.keys.seal(project.id, api_key)
             self._db.table("projects").update(project.id, changes)
         return self.get_project(project.id)
 
@@ -207,6 +226,16 @@ class TokenStore:
                     [count, rfc3339(last), token_id],
                 )
 
+    def _check_key(self, api_key: str) -> None:
+        """Raises Invalid for what is neither a key nor a reference, such as one of our own tokens."""
+        if key_references.is_reference(api_key):
+            key_references.check(api_key)
+            return
+        validation.api_key(api_key)
+        with translated(self.path):
+            if any(self._db.query("SELECT 1 FROM tokens WHERE sha256 = ?", [fingerprint(api_key)])):
+                raise Invalid("the API key is one of the proxy's tokens; give the real key.")
+
     @contextmanager
     def _changing(self, conflict: str) -> Iterator[None]:
         """One transaction; a row that exists already raises Conflict with this text."""
@@ -222,7 +251,7 @@ def project_of(row: Row) -> Project:
     return Project(
         id=row["id"],
         name=row["name"],
-        api_key=Secret(row["api_key"]),
+        key=StoredKey(row["api_key"]),
         active=bool(row["active"]),
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),

@@ -22,6 +22,7 @@ from addons.openai.endpoints import resolve
 from addons.openai.glance import glance
 from addons.opening import opening
 from store.models import Grant, Project, Token
+from store.project_keys import StoredKey
 from store.secret import Secret
 from store.spool import Journal, open_spool
 
@@ -30,7 +31,7 @@ Given = TypeVar("Given")
 
 def _grant() -> Grant:
     now = datetime.now(UTC)
-    project = Project("p" * 36, "search", Secret("sk-real-0123456789"), True, now, now)
+    project = Project("p" * 36, "search", StoredKey("plain:sk-real-0123456789"), True, now, now)
     metadata = {"user_id": "ada", "team": "ranking"}
     token = Token("t" * 36, "sk-proxy-abc", project.id, True, now, None, None, 0, None, metadata)
     return Grant(project, token)

@@ -46,7 +46,7 @@ def with_project(cli: Cli) -> Cli:
 
 def test_project_verbs(cli: Cli) -> None:
     made = cli.json("project", "create", "acme", "--api-key", KEY)
-    assert set(made) == {"id", "name", "active", "created_at", "updated_at"}
+    assert set(made) == {"id", "name", "active", "key", "created_at", "updated_at"}
     assert (made["name"], made["active"]) == ("acme", True)
     assert cli.json("project", "list") == [made]
     assert cli.json("project", "show", made["id"]) == cli.json("project", "show", "acme") == made
@@ -58,7 +58,7 @@ def test_project_verbs(cli: Cli) -> None:
 def test_key_from_standard_input(cli: Cli) -> None:
     cli.json("project", "create", "acme", "--api-key", "-", stdin=f"{KEY}\n")
     store = TokenStore.open(cli.store)
-    assert store.get_project("acme").api_key.reveal() == KEY
+    assert store.api_key("acme").reveal() == KEY
     store.close()
 
 

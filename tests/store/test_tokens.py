@@ -34,11 +34,12 @@ def test_files_are_private(path: Path, store: TokenStore) -> None:
 def test_project_round_trip(store: TokenStore) -> None:
     made = store.create_project("acme", KEY)
     assert store.get_project(made.id) == store.get_project("acme") == made
-    assert made.api_key.reveal() == KEY
+    assert store.api_key("acme").reveal() == KEY
     assert made.active
     renamed = store.update_project("acme", name="Acme Ltd")
     assert (renamed.id, renamed.name) == (made.id, "Acme Ltd")
-    assert store.update_project(made.id, api_key="sk-new").api_key.reveal() == "sk-new"
+    store.update_project(made.id, api_key="sk-new")
+    assert store.api_key(made.id).reveal() == "sk-new"
     assert not store.deactivate_project(made.id).active
     assert store.activate_project(made.id).active
     assert [project.name for project in store.list_projects()] == ["Acme Ltd"]
@@ -164,7 +165,7 @@ def test_a_database_without_metadata_is_upgraded_in_place(path: Path) -> None:
     assert "metadata" not in old["tokens"].columns_dict
     old.close()
     store = TokenStore.open(path)
-    assert store.get_project("acme").api_key.reveal() == KEY
+    assert store.api_key("acme").reveal() == KEY
     assert dict(store.get_token("t").metadata) == {}
     assert dict(store.update_token("t", metadata={"team": "search"}).metadata) == {"team": "search"}
     store.close()

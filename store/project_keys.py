@@ -1,0 +1,200 @@
+"""The projects' keys in the store: what the column ``projects.api_key`` holds, and how it is changed.
+
+``plain:KEY`` (made by versions before encryption), ``aesgcm:v1:MASTER:...`` (see :mod:`store.master_key`), or
+a reference (see :mod:`store.key_references`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from store import key_references, master_key
+from store.database import translated
+from store.errors import Conflict, KeyUnavailable
+from store.master_key import MasterKeys
+from store.secret import Secret
+
+PLAIN = "plain:"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A project's key as the store has it."""
+
+    text: str = field(repr=False)
+    """The column's value: a secret where `kind` is plain."""
+
+    @property
+    def kind(self) -> str:
+        """``plain``, ``encrypted``, or the reference itself, which is no secret."""
+        if self.text.startswith(PLAIN):
+            return "plain"
+        if self.text.startswith(f"{master_key.SCHEME}:"):
+            return "encrypted"
+        return self.text if self.is_reference else "unknown"
+
+    @property
+    def is_reference(self) -> bool:
+        return key_references.is_reference(self.text)
+
+    def read(self, project_id: str, masters: MasterKeys | None, store: Path) -> Secret:
+        """The key itself; takes as long as its source does. Raises KeyUnavailable."""
+        kind = self.kind
+        if kind == "plain":
+            return Secret(self.text.removeprefix(PLAIN))
+        if kind == "encrypted":
+            if masters is None:
+                raise KeyUnavailable(master_key.missing(store))
+            return masters.open(project_id, self.text)
+        if kind == "unknown":
+            raise KeyUnavailable(
+                "the store holds the key in a form that this version does not know; update it."
+            )
+        return key_references.read(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What :meth:`ProjectKeys.rotate` did."""
+
+    encrypted: int
+    """Keys that are encrypted with the new master key now."""
+    master: str
+    """Id of the new master key."""
+    where: str
+
+
+class ProjectKeys:
+    """Part of a :class:`~store.tokens.TokenStore`. Methods raise StoreError."""
+
+    def __init__(self, path: Path, db: Database) -> None:
+        self._path = path
+        self._db = db
+
+    def seal(self, project_id: str, key: str) -> str:
+        """What to store for `key`, within a transaction that :meth:`exclusively` began.
+
+        In it, because a rotation at the same time would miss a row that is encrypted with the old key after.
+        A store's first key makes the master key, beside the store, unless it is said to be elsewhere.
+        """
+        if key_references.is_reference(key):
+            return key_references.check(key)
+        return self._masters(make=True).primary.seal(project_id, Secret(key))
+
+    def read(self, project_id: str, key: StoredKey) -> Secret:
+        masters = master_key.load(self._path) if key.kind == "encrypted" else None
+        return key.read(project_id, masters, self._path)
+
+    def make_master(self) -> MasterKeys:
+        """A new master key. Raises Conflict where there is one, KeyUnavailable where one is lost."""
+        with self.exclusively():
+            if (used := sorted(self._used())) and master_key.load(self._path) is None:
+                raise KeyUnavailable(
+                    f"keys in {self._path} are encrypted with master key {used[0]}, which is missing; "
+                    "a new one can't read them. Bring it back, or set the keys anew in a new store."
+                )
+            return master_key.make(self._path)
+
+    def check(self) -> int:
+        """See that every encrypted key opens; the number of keys in plain text. Raises KeyUnavailable."""
+        rows = self._rows()
+        sealed = {project_id: key for project_id, key in rows.items() if key.kind == "encrypted"}
+        if sealed:
+            masters = self._masters()
+            for project_id, key in sealed.items():
+                masters.open(project_id, key.text)
+        return sum(key.kind == "plain" for key in rows.values())
+
+    def encrypt(self) -> int:
+        """Encrypt the keys that are in plain text, in one transaction; returns their number."""
+        with self.exclusively():
+            plain = {project_id: key for project_id, key in self._rows().items() if key.kind == "plain"}
+            if plain:
+                self._seal_again(plain, self._masters(make=True))
+        if plain:
+            # What was overwritten is still in free pages and in the WAL.
+            with translated(self._path):
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(plain)
+
+    def rotate(self, *, keep_old: bool = False) -> Rotation:
+        """Encrypt all keys with a new master key, in one transaction; proxies go on meanwhile.
+
+        Where the master key is in a file, a new one is made, and the file holds both until the transaction is
+        committed. From the environment the first of the keys is taken as the new one. Raises Conflict where
+        that is in use already.
+        """
+        with self.exclusively():
+            masters = self._masters(make=True)
+            rows = {
+                project_id: key
+                for project_id, key in self._rows().items()
+                if key.kind in ("plain", "encrypted")
+            }
+            if masters.file is not None:
+                both = (master_key.MasterKey.new(), *masters.keys)
+                master_key.replace(masters.file, both)
+                masters = MasterKeys(both, masters.where, masters.file)
+            elif len(masters.keys) == 1:
+                raise Conflict(
+                    f"{masters.where} holds one key; put the new one before it (NEW,OLD), restart the "
+                    "proxies with that, and rotate again."
+                )
+            self._seal_again(rows, masters)
+        if masters.file is not None and not keep_old:
+            self._forget_unused(masters.file)
+        return Rotation(len(rows), masters.primary.id, masters.where)
+
+    def _forget_unused(self, file: Path) -> None:
+        """Take the keys out of the file that no row needs, but not one that was just added."""
+        with self.exclusively():
+            masters = self._masters()
+            used = self._used()
+            kept = [key for key in masters.keys if key.id in used or key is masters.primary]
+            master_key.replace(file, kept)
+
+    def _seal_again(self, rows: dict[str, StoredKey], masters: MasterKeys) -> None:
+        for project_id, key in rows.items():
+            sealed = masters.primary.seal(project_id, key.read(project_id, masters, self._path))
+            self._db.execute("UPDATE projects SET api_key = ? WHERE id = ?", [sealed, project_id])
+
+    def _masters(self, *, make: bool = False) -> MasterKeys:
+        """The master keys, after making sure that they are the ones of this store. Raises KeyUnavailable."""
+        masters = master_key.load(self._path)
+        used = self._used()
+        if masters is None:
+            if used or not make:
+                raise KeyUnavailable(master_key.missing(self._path))
+            return master_key.make(self._path)
+        if strange := sorted(key_id for key_id in used if not masters.knows(key_id)):
+            raise KeyUnavailable(masters.wrong(strange[0]))
+        return masters
+
+    def _used(self) -> set[str]:
+        """Ids of the master keys that rows are encrypted with."""
+        return {master_key.key_id_of(key.text) for key in self._rows().values() if key.kind == "encrypted"}
+
+    def _rows(self) -> dict[str, StoredKey]:
+        with translated(self._path):
+            return {
+                row["id"]: StoredKey(row["api_key"])
+                for row in self._db.query("SELECT id, api_key FROM projects")
+            }
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """One transaction that no other writer's overlaps."""
+        with translated(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.rollback()
+                raise
+            self._db.commit()
