@@ -100,8 +100,9 @@ class Worker:
             if kept := [exchange for exchange in exchanges if exchange.id not in dropped]:
                 self._record(kept)
             self._count(exchanges)
-        try:
+        with contextlib.suppress(OSError):
             self.pressure.tell()
+        try:
             self._spool.close()
         except OSError as error:
             logger.error("llmproxy: the writer's closing record could not be written: %s", error)

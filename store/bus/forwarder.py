@@ -125,6 +125,8 @@ class Forwarder:
             reader.commit(batch)
             self._ahead_bytes -= size
             self.acknowledged += len(batch.records)
+        if not self._ahead:
+            self._offsets.clear()  # the cursor is there now, too
         if bound is not None:
             self._link.client.xtrim(self._link.stream, minid=f"{bound[0]}-{bound[1]}", approximate=True)
 

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from store.event import OPEN_TYPE, USAGE_TYPE, WRITER_TYPE, Event, blank_event
 from store.spool import journal
@@ -112,26 +113,42 @@ def _close(spool: Path, paths: list[Path], price: Price | None) -> int:
 
 
 def read_journal(paths: Iterable[Path]) -> Opened:
-    """The journal's files of one writer, in order; there are two where it died while it began a new one."""
+    """The journal's files of one writer, in order; there are two where it died while it began a new one.
+
+    Never raises for what is in them: a disk may have changed it.
+    """
     result = Opened()
     recorded: set[str] = set()
     for path in paths:
-        lines = list(journal.read(path))
-        for line in lines:
+        before, here = result.opened, 0
+        for line in journal.read(path):
             kind = line.get("type")
-            if kind in (journal.HEADER, journal.RECORDED):
-                result.sequence = max(result.sequence, line["seq"])
-            if kind == journal.HEADER:
-                result.opened = line["opened"]
-                result.pending |= {record["event_id"]: record for record in line["carried"]}
+            if isinstance(number := line.get("seq"), int):
+                result.sequence = max(result.sequence, number)
+            if kind == OPEN_TYPE:
+                here += 1
+                _add(result, line)
+            elif kind == journal.HEADER:
+                # It says how many there were before this file, though some may stand before it here.
+                if isinstance(earlier := line.get("opened"), int):
+                    before = earlier
+                for record in _list(line.get("carried")):
+                    _add(result, record)
             elif kind == journal.RECORDED:
-                recorded.update(line["ids"])
-        calls = [line for line in lines if line.get("type") == OPEN_TYPE]
-        result.pending |= {record["event_id"]: record for record in calls}
-        result.opened += len(calls)
+                recorded.update(id_ for id_ in _list(line.get("ids")) if isinstance(id_, str))
+        result.opened = before + here
     for id_ in recorded:
         result.pending.pop(id_, None)
     return result
+
+
+def _add(result: Opened, record: Any) -> None:
+    if isinstance(record, dict) and isinstance(record.get("event_id"), str):
+        result.pending[record["event_id"]] = record
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def read_segments(paths: Iterable[Path], wanted: Iterable[str]) -> Written:

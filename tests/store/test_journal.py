@@ -267,3 +267,28 @@ def test_kill_9_at_any_moment(spool: Path) -> None:
     assert set(promised) <= found.keys()
     letters = [line for path in spool.glob("dead/*") for line in path.read_bytes().splitlines()]
     assert all(json.loads(line)["reason"].startswith("torn") for line in letters)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=6))
+def test_a_journal_that_the_disk_changed(at: int, other: bytes) -> None:
+    """It stops nobody, and no call that has its event gets another one."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        writer, journal = open_spool(folder)
+        for number in range(6):
+            journal.opened(opening(f"call-{number}"))
+        for number in range(3):
+            writer.append([event(f"call-{number}")])
+        die(writer, journal)
+        (path,) = journals(folder)
+        data = bytearray(path.read_bytes())
+        place = at % (len(data) - len(other))
+        data[place : place + len(other)] = other
+        path.write_bytes(data)
+        close_dead_writers(folder)
+        assert journals(folder) == []
+        found = outcomes(drain(folder))
+        assert {id_ for id_, outcome in found.items() if outcome == "ok"} == {f"call-{n}" for n in range(3)}
+    finally:
+        shutil.rmtree(folder)
