@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from store.locks import is_held
+
 FOLDER = "status"
 KEEP_SECONDS = 7 * 86400.0
 """How long the last word of a proxy that ended is kept."""
@@ -67,9 +69,7 @@ def read_all(spool: Path) -> list[Status]:
     found = []
     for path in sorted((spool / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
-            alive = _is_held(
-                _lock_of(path)
-            )  # asked first: a proxy that ends meanwhile has said its last word
+            alive = _is_alive(path)  # asked first: a proxy that ends meanwhile has said its last word
             value = json.loads(path.read_bytes())
             if isinstance(value, dict):
                 found.append(Status(value, alive))
@@ -80,21 +80,17 @@ def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
 
 
-def _is_held(lock: Path) -> bool:
+def _is_alive(path: Path) -> bool:
     try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return is_held(_lock_of(path))
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _prune(folder: Path) -> None:
     """Remove what proxies said that ended long ago."""
     for path in folder.glob("*.json"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > KEEP_SECONDS and not _is_held(_lock_of(path)):
+            if time.time() - path.stat().st_mtime > KEEP_SECONDS and not _is_alive(path):
                 _lock_of(path).unlink(missing_ok=True)
                 path.unlink()

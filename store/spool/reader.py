@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from store.errors import SpoolError
+from store.locks import is_held
 from store.spool import cursor as cursors
 from store.spool import dead, replay
 from store.spool.closing import Price, close_dead_writers
 from store.spool.cursor import Cursor
 from store.spool.journal import journals
-from store.spool.segment import is_being_written, segments, writer_of
+from store.spool.segment import segments, writer_of
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class SpoolReader:
             if path.stat().st_size == self._done(path):
                 return 0
             start = self._start(path)
-            finished = not is_being_written(path)  # asked before reading: then no line can be missed
+            finished = not is_held(path)  # asked before reading: then no line can be missed
             data = _read_lines(path, start, max_bytes)
         except FileNotFoundError:
             return 0

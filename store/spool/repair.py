@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from store.locks import is_held
 from store.spool import cursor
-from store.spool.segment import encode, is_being_written, private_umask, segments
+from store.spool.segment import encode, private_umask, segments
 from store.spool.survey import Line, lines
 
 FOLDER = "damaged"
@@ -25,7 +26,7 @@ def repair(spool: Path) -> dict[str, Any]:
     found = [
         line
         for path in segments(spool)
-        if not is_being_written(path)
+        if not is_held(path)
         for line in lines(path)
         if line.damage is not None
     ]

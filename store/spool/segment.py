@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -38,16 +37,6 @@ def segments(folder: Path) -> list[Path]:
 def writer_of(path: Path) -> str:
     """The writer that a segment's name begins with."""
     return path.name.partition(".")[0]
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a living process holds the segment. The lock goes with the process, however it ends."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from store.event import USAGE_TYPE, WRITER_TYPE
+from store.locks import is_held
 from store.spool import cursor, dead, journal, replay
 from store.spool.closing import read_journal
-from store.spool.segment import is_being_written, segments, writer_of
+from store.spool.segment import segments, writer_of
 
 
 def status(spool: Path, now: datetime | None = None) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _size(path: Path) -> int:
 
 def _is_living(path: Path) -> bool:
     try:
-        return is_being_written(path)
+        return is_held(path)
     except FileNotFoundError:
         return False
 
@@ -165,7 +166,7 @@ def count(record: Mapping[str, Any], writers: dict[str, Numbers]) -> None:
 def lines(path: Path) -> Iterator[Line]:
     """The lines of a segment; blank ones, which `repair` leaves, are none."""
     try:
-        finished = not is_being_written(path)
+        finished = not is_held(path)
         file = path.open("rb")
     except FileNotFoundError:
         return
