@@ -8,9 +8,8 @@ time. Events older than 14 days or more than 2 hours ahead are refused one by on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.spool import Record
 
@@ -27,8 +26,7 @@ MAX_AGE_MS = 14 * 24 * 3600 * 1000 - 3600 * 1000
 MAX_AHEAD_MS = 2 * 3600 * 1000 - 600 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(NamedTuple):
     """One message with its time in milliseconds since 1970, and what it counts towards a call's size."""
 
     timestamp: int
