@@ -55,6 +55,9 @@ BY_REASON: dict[Reason, Refusal] = {
     ),
     Reason.REVOKED: Refusal(401, INVALID_KEY, "The proxy token has been revoked."),
     Reason.EXPIRED: Refusal(401, INVALID_KEY, "The proxy token has expired."),
+    Reason.REPLACED: Refusal(
+        401, INVALID_KEY, "The proxy token has been replaced. Ask who gave it to you for the new one."
+    ),
     Reason.PROJECT_INACTIVE: Refusal(
         403, "project_inactive", "The project of this proxy token is not active."
     ),

@@ -10,9 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -22,6 +20,7 @@ from addons.event import event_of, outline
 from addons.exchange import Exchange
 from addons.pressure import LOOK_SECONDS, Pressure
 from store.errors import StoreError
+from store.models import Use
 from store.spool import SpoolWriter
 from store.tokens import TokenStore
 
@@ -160,18 +159,21 @@ class Worker:
                 return
 
     def _count(self, exchanges: Sequence[Exchange]) -> None:
-        """Bring request counts and times of last use of the tokens up to date."""
-        counts: Counter[str] = Counter()
-        last: dict[str, datetime] = {}
+        """Bring request counts and last use of the tokens up to date."""
+        uses: dict[str, Use] = {}
         for exchange in exchanges:
             if exchange.grant and exchange.outcome != "refused":
-                token = exchange.grant.token.id
+                token = exchange.grant.token
+                before = uses.get(token.id)
                 # With a quota the call was counted when it was claimed.
-                counts[token] += exchange.grant.token.max_requests is None
-                last[token] = max(last.get(token, exchange.started_at), exchange.started_at)
-        if not last:
+                calls = (before.calls if before else 0) + (token.max_requests is None)
+                if before is None or before.last_at <= exchange.started_at:
+                    uses[token.id] = Use(calls, exchange.started_at, exchange.client_address)
+                else:
+                    uses[token.id] = Use(calls, before.last_at, before.address)
+        if not uses:
             return
         try:
-            self._tokens.record_use({token: (counts[token], moment) for token, moment in last.items()})
+            self._tokens.record_use(uses)
         except StoreError as error:
-            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(last), error)
+            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(uses), error)

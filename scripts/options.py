@@ -129,6 +129,20 @@ class Expiry(click.ParamType[datetime | str]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class Duration(click.ParamType[timedelta]):
+    """A length of time, such as ``90d`` or ``1h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"(\d{1,6})([smhdw])", value)
+        if match is None:
+            self.fail(f"{value!r}: write 90d, 12h, 30m or 0s.", param, ctx)
+        return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+
+
 class Pair(click.ParamType[tuple[str, str]]):
     """``KEY=VALUE``."""
 

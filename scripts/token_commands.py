@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TextIO
 
 import click
 
-from scripts.options import Expiry, Pair, Places, open_store, places
+from scripts import token_file
+from scripts.options import Duration, Expiry, Pair, Places, open_store, places
 from scripts.output import show, show_all
+from store import validation
+from store.models import Selection
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 TOKEN = click.argument("token_id", metavar="ID")
@@ -19,6 +22,25 @@ EXPIRES = click.option(
     "--expires", type=Expiry(), help="When it ends: 30d, 12h, a date, or never.  [default: never]"
 )
 MAX_REQUESTS = click.option("--max-requests", type=click.IntRange(0), help="Calls that it may make in all.")
+PREFIX = click.option(
+    "--prefix",
+    envvar="LLMPROXY_TOKEN_PREFIX",
+    show_envvar=True,
+    default=validation.TOKEN_PREFIX,
+    show_default=True,
+    help="How the token's text begins.",
+)
+COLUMNS = (
+    "id",
+    "prefix",
+    "active",
+    "expires_at",
+    "request_count",
+    "max_requests",
+    "last_used_at",
+    "last_used_from",
+    "metadata",
+)
 
 
 @click.group()
@@ -31,6 +53,7 @@ def token() -> None:
 @METADATA
 @EXPIRES
 @MAX_REQUESTS
+@PREFIX
 @JSON
 @places
 def create(
@@ -39,13 +62,18 @@ def create(
     metadata: tuple[tuple[str, str], ...],
     expires: datetime | str | None,
     max_requests: int | None,
+    prefix: str,
     as_json: bool,
     places: Places,
 ) -> None:
     """Make a token. Its text is shown now and never again: only its hash is kept."""
     with open_store(places) as store:
         made, text = store.create_token(
-            project, expires_at=_moment(expires), max_requests=max_requests, metadata=dict(metadata)
+            project,
+            expires_at=_moment(expires),
+            max_requests=max_requests,
+            metadata=dict(metadata),
+            prefix=prefix,
         )
     show({"token": text.reveal(), **made.as_dict()}, as_json=as_json)
 
@@ -60,7 +88,7 @@ def list_(*, project: str | None, as_json: bool, places: Places) -> None:
         rows = [token.as_dict() for token in store.list_tokens(project)]
     show_all(
         rows,
-        ("id", "prefix", "active", "expires_at", "request_count", "max_requests", "last_used_at", "metadata"),
+        COLUMNS,
         as_json=as_json,
         nothing="There are no tokens yet; make one with `llmproxy token create`.",
     )
@@ -113,12 +141,96 @@ def update(  # noqa: PLR0913 - one for each option
 
 @token.command()
 @TOKEN
+@click.option(
+    "--overlap",
+    type=Duration(),
+    default="1h",
+    show_default=True,
+    help="How long the present text is good, too; 0s ends it at once.",
+)
+@PREFIX
 @JSON
 @places
-def revoke(*, token_id: str, as_json: bool, places: Places) -> None:
-    """Refuse a token from the next call on, for good."""
+def rotate(*, token_id: str, overlap: timedelta, prefix: str, as_json: bool, places: Places) -> None:
+    """Give a token a new text, shown now and never again. Its id, counts and limits stay."""
     with open_store(places) as store:
-        show(store.revoke_token(token_id).as_dict(), as_json=as_json)
+        changed, text = store.rotate_token(token_id, overlap=overlap, prefix=prefix)
+    show({"token": text.reveal(), **changed.as_dict()}, as_json=as_json)
+
+
+@token.command(name="import")
+@click.argument("file", type=click.File(encoding="utf-8-sig"), metavar="FILE")
+@click.option("--project", metavar="ID_OR_NAME", help="Of rows that name none.")
+@PREFIX
+@JSON
+@places
+def import_(*, file: TextIO, project: str | None, prefix: str, as_json: bool, places: Places) -> None:
+    """Make a token for each row of a CSV file ('-': standard input): all of them, or none.
+
+    The first row names the columns: project, expires (30d, a date ...), max_requests, and metadata.KEY
+    for any key; all may be left out or empty. Prints the file with the columns id and token added; that is
+    the only time the tokens are shown.
+    """
+    table = token_file.read(file, project)
+    with open_store(places) as store:
+        made = store.create_tokens(table.orders, prefix=prefix)
+    if as_json:
+        show_all(
+            [{"token": text.reveal(), **token.as_dict()} for token, text in made],
+            (),
+            as_json=True,
+            nothing="",
+        )
+    else:
+        click.echo(table.with_tokens(made), nl=False)
+
+
+@token.command()
+@click.argument("token_id", metavar="[ID]", required=False)
+@click.option("--project", metavar="ID_OR_NAME", help="All tokens of this project.")
+@click.option(
+    "--metadata", type=Pair(), multiple=True, help="All tokens that have this pair; may be repeated."
+)
+@click.option("--older-than", type=Duration(), help="All tokens that were made longer ago: 90d, 12h.")
+@click.option("--unused-for", type=Duration(), help="All tokens that were made, and used last, longer ago.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be revoked.")
+@JSON
+@places
+def revoke(
+    *,
+    token_id: str | None,
+    dry_run: bool,
+    as_json: bool,
+    places: Places,
+    **criteria: Any,
+) -> None:
+    """Refuse a token from the next call on, for good; or all tokens that fit every option given."""
+    chosen = any(value not in (None, ()) for value in criteria.values())
+    if (token_id is None) != chosen or (dry_run and not chosen):
+        raise click.UsageError("give either the ID of one token, or options that say which; see --help.")
+    with open_store(places) as store:
+        if token_id is not None:
+            show(store.revoke_token(token_id).as_dict(), as_json=as_json)
+            return
+        selection = _selection(**criteria)
+        found = store.select_tokens(selection) if dry_run else store.revoke_tokens(selection)
+    show_all([token.as_dict() for token in found], COLUMNS, as_json=as_json, nothing="No token fits.")
+
+
+def _selection(
+    *,
+    project: str | None,
+    metadata: tuple[tuple[str, str], ...],
+    older_than: timedelta | None,
+    unused_for: timedelta | None,
+) -> Selection:
+    now = datetime.now(UTC)
+    return Selection(
+        project,
+        dict(metadata),
+        None if older_than is None else now - older_than,
+        None if unused_for is None else now - unused_for,
+    )
 
 
 def _moment(expires: datetime | str | None) -> datetime | None:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scripts import standin
+from store import validation
 from store.errors import NotFound
 from store.tokens import TokenStore
 
 TOKEN_DAYS = 30
-TOKEN_PREFIX = "sk-proxy-"  # noqa: S105 - the part that all share
 
 
 class KeyRefused(Exception):
@@ -31,7 +31,7 @@ class Credentials:
 def real_key(environment: Mapping[str, str]) -> str | None:
     """The key for the API, if there is one. Raises KeyRefused for a proxy token in its place."""
     key = environment.get("OPENAI_API_KEY", "").strip()
-    if key.startswith(TOKEN_PREFIX):
+    if validation.is_token(key):
         raise KeyRefused(
             "OPENAI_API_KEY holds a proxy token, as pasted into clients; unset it, or set it to the real key."
         )

@@ -16,7 +16,8 @@ from pathlib import Path
 from store.database import connect, identify
 from store.errors import StoreUnavailable
 from store.models import Grant, Project
-from store.tokens import fingerprint, project_of, token_of
+from store.rows import project_of, token_of
+from store.tokens import fingerprint
 
 BUSY_SECONDS = 0.25
 """Readers of a WAL database do not wait for writers; this bounds the rare case of a recovery."""
@@ -31,17 +32,20 @@ class Reason(Enum):
     UNKNOWN = "unknown"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    REPLACED = "replaced"
     PROJECT_INACTIVE = "project_inactive"
     QUOTA_EXHAUSTED = "quota_exhausted"
     ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
 
 
 def check(grant: Grant, now: datetime) -> Reason | None:
-    """What of the grant's own state stands against a call: revoked, expired, project inactive; or None."""
+    """What of the grant's own state stands against a call; None where nothing does."""
     if not grant.token.active:
         return Reason.REVOKED
     if grant.token.expires_at is not None and grant.token.expires_at <= now:
         return Reason.EXPIRED
+    if grant.secret_ends_at is not None and grant.secret_ends_at <= now:
+        return Reason.REPLACED
     if not grant.project.active:
         return Reason.PROJECT_INACTIVE
     return None
@@ -104,6 +108,9 @@ class TokenLookup:
 
     def _load(self, connection: sqlite3.Connection, key: str) -> Grant | None:
         row = connection.execute("SELECT * FROM tokens WHERE sha256 = ?", [key]).fetchone()
+        current = row is not None
+        if not current:
+            row = connection.execute("SELECT * FROM tokens WHERE previous_sha256 = ?", [key]).fetchone()
         if row is None:
             return None
         token = token_of(row)
@@ -113,5 +120,5 @@ class TokenLookup:
             if owner is None:
                 return None
             project = self._projects[token.project_id] = project_of(owner)
-        grant = self._grants[key] = Grant(project, token)
+        grant = self._grants[key] = Grant(project, token, None if current else token.previous_ends_at)
         return grant

@@ -82,3 +82,12 @@ def m003_revision(db: Database) -> None:
 def m004_key_schemes(db: Database) -> None:
     """Keys say how they are kept: ``plain:``, ``aesgcm:v1:``, ``env:`` ... (:mod:`store.project_keys`)."""
     db.execute("UPDATE projects SET api_key = 'plain:' || api_key")
+
+
+@migrations()
+def m005_token_rotation(db: Database) -> None:
+    """The text that a token had before it was rotated, and where it was used from last."""
+    tokens = _table(db, "tokens")
+    for column in ("previous_sha256", "previous_prefix", "previous_ends_at", "last_used_from"):
+        tokens.add_column(column, str)
+    tokens.create_index(["previous_sha256"], unique=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -60,6 +60,12 @@ class Token:
     last_used_at: datetime | None
     metadata: Mapping[str, str]
     """Read-only."""
+    last_used_from: str | None = None
+    """Address of the client that used it last."""
+    previous_prefix: str | None = None
+    """Of the text that the token had before it was rotated."""
+    previous_ends_at: datetime | None = None
+    """Until when that one is good, too."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output."""
@@ -74,6 +80,9 @@ class Token:
             "request_count": self.request_count,
             "last_used_at": _shown(self.last_used_at),
             "metadata": dict(self.metadata),
+            "last_used_from": self.last_used_from,
+            "previous_prefix": self.previous_prefix,
+            "previous_ends_at": _shown(self.previous_ends_at),
         }
 
 
@@ -83,3 +92,39 @@ class Grant:
 
     project: Project
     token: Token
+    secret_ends_at: datetime | None = None
+    """When the text that was presented ends: the token was rotated, and this is its previous one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Calls that a token made."""
+
+    calls: int
+    last_at: datetime
+    address: str | None
+    """Of the last call's client."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOrder:
+    """A token to make; see :meth:`store.tokens.TokenStore.create_tokens`."""
+
+    project: str
+    """Id or name."""
+    expires_at: datetime | None = None
+    max_requests: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Tokens that fit everything that is given."""
+
+    project: str | None = None
+    """Id or name."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Pairs that they have, among others."""
+    created_before: datetime | None = None
+    unused_since: datetime | None = None
+    """Neither made nor used since."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from sqlite_utils import Database
@@ -19,14 +18,13 @@ from uuid_utils import uuid7
 from store import key_references, validation
 from store.database import open_database, translated
 from store.errors import Conflict, Invalid, NotFound
-from store.models import Project, Token, rfc3339
-from store.project_keys import ProjectKeys, StoredKey
+from store.models import Project, Selection, Token, TokenOrder, Use, rfc3339
+from store.project_keys import ProjectKeys
+from store.rows import project_of, token_of
 from store.secret import Secret
 
-Row = Mapping[str, Any]
-
-SHOWN = len(validation.TOKEN_PREFIX) + 6
-"""Characters of a token's text that are kept in the clear."""
+SHOWN = 6
+"""Characters of a token's text, behind the prefix, that are kept in the clear."""
 TOKEN_BYTES = 32
 """Random bytes in a token: enough that a plain SHA-256 cannot be reversed by guessing."""
 
@@ -35,7 +33,11 @@ KEEP: Any = object()
 
 
 def fingerprint(text: str) -> str:
-    """SHA-256 of a token's text, in hexadecimal: all that is stored of it."""
+    """SHA-256 of a token's text, in hexadecimal: all that is stored of it.
+
+    It is what tokens are looked up by. How long a look-up takes tells at most of hashes, which nobody can
+    choose: of the text itself there is nothing that could be guessed piece by piece.
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -143,29 +145,49 @@ class TokenStore:
         expires_at: datetime | None = None,
         max_requests: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        prefix: str = validation.TOKEN_PREFIX,
     ) -> tuple[Token, Secret]:
         """A new token of `project` (id or name), and its text, which cannot be read again later."""
-        owner = self.get_project(project)
-        if not owner.active:
-            raise Conflict(f"project {owner.name!r} is not active; activate it before it gets tokens.")
-        text = validation.TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-        expiry = validation.expires_at(expires_at)
-        row = {
-            "id": str(uuid7()),
-            "sha256": fingerprint(text),
-            "prefix": text[:SHOWN],
-            "project_id": owner.id,
-            "active": 1,
-            "created_at": rfc3339(datetime.now(UTC)),
-            "expires_at": expiry and rfc3339(expiry),
-            "max_requests": validation.max_requests(max_requests),
-            "request_count": 0,
-            "last_used_at": None,
-            "metadata": validation.metadata(metadata),
-        }
+        order = TokenOrder(project, expires_at, max_requests, metadata or {})
+        return self.create_tokens([order], prefix=prefix)[0]
+
+    def create_tokens(
+        self, orders: Sequence[TokenOrder], *, prefix: str = validation.TOKEN_PREFIX
+    ) -> list[tuple[Token, Secret]]:
+        """New tokens and their texts, in the order given. All are made, or none."""
+        validation.token_prefix(prefix)
+        owners = {order.project: self.get_project(order.project) for order in orders}
+        for owner in owners.values():
+            if not owner.active:
+                raise Conflict(f"project {owner.name!r} is not active; activate it before it gets tokens.")
+        texts = [_new_text(prefix) for _ in orders]
+        rows = [
+            _new_row(order, owners[order.project].id, text, prefix)
+            for order, text in zip(orders, texts, strict=True)
+        ]
         with self._changing("the token could not be stored; try again."):
-            self._db.table("tokens").insert(row)
-        return token_of(row), Secret(text)
+            self._db.table("tokens").insert_all(rows)
+        return [(token_of(row), Secret(text)) for row, text in zip(rows, texts, strict=True)]
+
+    def rotate_token(
+        self, token_id: str, *, overlap: timedelta, prefix: str = validation.TOKEN_PREFIX
+    ) -> tuple[Token, Secret]:
+        """Give the token a new text; the one that it had is good for `overlap` more.
+
+        Id, counts, limits and metadata stay. One that it had before that ends at once: there are two at most.
+        """
+        token = self.get_token(token_id)
+        if not token.active:
+            raise Conflict(f"token {token_id} is revoked; make a new one.")
+        text = _new_text(validation.token_prefix(prefix))
+        ends = datetime.now(UTC) + validation.overlap(overlap)
+        with self._changing("the token could not be rotated; try again."):
+            self._db.execute(
+                "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, previous_ends_at = ?, "
+                "sha256 = ?, prefix = ? WHERE id = ?",
+                [rfc3339(ends), fingerprint(text), text[: len(prefix) + SHOWN], token_id],
+            )
+        return self.get_token(token_id), Secret(text)
 
     def get_token(self, token_id: str) -> Token:
         with translated(self.path):
@@ -213,17 +235,47 @@ class TokenStore:
             self._db.table("tokens").update(token_id, {"active": 0})
         return self.get_token(token_id)
 
-    def record_use(self, uses: Mapping[str, tuple[int, datetime]]) -> None:
-        """Add calls to the tokens' counts and move their times of last use, in one transaction.
+    def select_tokens(self, selection: Selection) -> list[Token]:
+        """The tokens that are not revoked and fit, oldest first."""
+        conditions, values = ["active"], []
+        if selection.project is not None:
+            conditions.append("project_id = ?")
+            values.append(self.get_project(selection.project).id)
+        for key, text in selection.metadata.items():
+            conditions.append("EXISTS (SELECT 1 FROM json_each(tokens.metadata) WHERE key = ? AND value = ?)")
+            values += [key, text]
+        if selection.created_before is not None:
+            conditions.append("created_at < ?")
+            values.append(rfc3339(selection.created_before))
+        if selection.unused_since is not None:
+            conditions.append("max(created_at, coalesce(last_used_at, '')) < ?")
+            values.append(rfc3339(selection.unused_since))
+        query = f"SELECT * FROM tokens WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608 - of the above
+        with translated(self.path):
+            return [token_of(row) for row in self._db.query(query, values)]
+
+    def revoke_tokens(self, selection: Selection) -> list[Token]:
+        """Refuse all that fit from the next request on, in one transaction; returns them."""
+        with self.keys.exclusively():
+            found = self.select_tokens(selection)
+            for token in found:
+                self._db.execute("UPDATE tokens SET active = 0 WHERE id = ?", [token.id])
+        return [replace(token, active=False) for token in found]
+
+    def record_use(self, uses: Mapping[str, Use]) -> None:
+        """Add calls to the tokens' counts and move their last use, in one transaction.
 
         Calls of a token with `max_requests` are counted by the quota clerk already; give 0 for those.
         """
         with self._changing("the use of tokens could not be recorded."):
-            for token_id, (count, last) in uses.items():
+            for token_id, use in uses.items():
+                last = rfc3339(use.last_at)
                 self._db.execute(
-                    "UPDATE tokens SET request_count = request_count + ?, "
+                    "UPDATE tokens SET request_count = request_count + ?, last_used_from = CASE "
+                    "WHEN coalesce(last_used_at, '') <= ? THEN coalesce(?, last_used_from) "
+                    "ELSE last_used_from END, "
                     "last_used_at = max(coalesce(last_used_at, ''), ?) WHERE id = ?",
-                    [count, rfc3339(last), token_id],
+                    [use.calls, last, use.address, last, token_id],
                 )
 
     def _check_key(self, api_key: str) -> None:
@@ -247,31 +299,26 @@ class TokenStore:
                 raise Conflict(conflict) from error
 
 
-def project_of(row: Row) -> Project:
-    return Project(
-        id=row["id"],
-        name=row["name"],
-        key=StoredKey(row["api_key"]),
-        active=bool(row["active"]),
-        created_at=datetime.fromisoformat(row["created_at"]),
-        updated_at=datetime.fromisoformat(row["updated_at"]),
-    )
+def _new_text(prefix: str) -> str:
+    return prefix + secrets.token_urlsafe(TOKEN_BYTES)
 
 
-def token_of(row: Row) -> Token:
-    return Token(
-        id=row["id"],
-        prefix=row["prefix"],
-        project_id=row["project_id"],
-        active=bool(row["active"]),
-        created_at=datetime.fromisoformat(row["created_at"]),
-        expires_at=_moment(row["expires_at"]),
-        max_requests=row["max_requests"],
-        request_count=row["request_count"],
-        last_used_at=_moment(row["last_used_at"]),
-        metadata=MappingProxyType(json.loads(row["metadata"])),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _new_row(order: TokenOrder, project_id: str, text: str, prefix: str) -> dict[str, Any]:
+    expiry = validation.expires_at(order.expires_at)
+    return {
+        "id": str(uuid7()),
+        "sha256": fingerprint(text),
+        "prefix": text[: len(prefix) + SHOWN],
+        "project_id": project_id,
+        "active": 1,
+        "created_at": rfc3339(datetime.now(UTC)),
+        "expires_at": expiry and rfc3339(expiry),
+        "max_requests": validation.max_requests(order.max_requests),
+        "request_count": 0,
+        "last_used_at": None,
+        "metadata": validation.metadata(order.metadata),
+        "last_used_from": None,
+        "previous_sha256": None,
+        "previous_prefix": None,
+        "previous_ends_at": None,
+    }

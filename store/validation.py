@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from store.errors import Invalid
 
-TOKEN_PREFIX = "sk-proxy-"  # noqa: S105 - the part that all tokens share
+TOKEN_PREFIX = "sk-llmp-"  # noqa: S105 - the part that tokens share
+"""How new tokens begin, unless another is asked for. ``sk-`` contents SDKs and secret scanners."""
+EARLIER_TOKEN_PREFIX = "sk-proxy-"  # noqa: S105
+"""How those of earlier versions do; they go on working."""
 
 # The limits of the API's own `metadata` parameter, so that a map fits both.
 METADATA_PAIRS = 16
@@ -16,6 +20,7 @@ METADATA_KEY = 64
 METADATA_VALUE = 512
 
 NAME_LENGTH = 100
+LONGEST_OVERLAP = timedelta(days=90)
 
 
 def name(value: str) -> str:
@@ -31,8 +36,27 @@ def api_key(value: str) -> str:
     """The key is never part of the message."""
     if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise Invalid("the API key is empty, or holds characters that an HTTP header cannot carry.")
-    if value.startswith(TOKEN_PREFIX):
-        raise Invalid(f"the API key begins with {TOKEN_PREFIX}: that is a proxy token; give the real key.")
+    if is_token(value):
+        raise Invalid("the API key begins as a proxy token does; give the real key.")
+    return value
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` looks like a proxy token with the usual prefix."""
+    return text.startswith((TOKEN_PREFIX, EARLIER_TOKEN_PREFIX))
+
+
+def token_prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{1,30}[-_]", value):
+        raise Invalid(
+            f"token prefix {value[:40]!r}: use 3 to 32 letters, digits, - and _; a letter first, - or _ last."
+        )
+    return value
+
+
+def overlap(value: timedelta) -> timedelta:
+    if not timedelta() <= value <= LONGEST_OVERLAP:
+        raise Invalid(f"overlap {value}: use 0 to {LONGEST_OVERLAP.days} days.")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import openai
@@ -95,3 +96,28 @@ def test_plain_keys_of_an_earlier_version_work_with_a_warning(
     wait_for(lambda: "holds 1 keys in plain text; `llmproxy keys encrypt`" in proxy.output, "the warning")
     assert tenant.store.keys.encrypt() == 1
     assert chat(client).choices
+
+
+def test_a_token_is_rotated_while_the_proxy_runs(proxy: Proxy, tenant: Tenant) -> None:
+    token_id, first = tenant.token(max_requests=3)
+    assert chat(reverse_sdk(proxy, first)).choices
+    _, second = tenant.store.rotate_token(token_id, overlap=timedelta(hours=1))
+    assert chat(reverse_sdk(proxy, first)).choices
+    assert chat(reverse_sdk(proxy, second.reveal())).choices
+    with pytest.raises(openai.RateLimitError):
+        chat(reverse_sdk(proxy, second.reveal()))  # the quota is the id's
+
+    _, third = tenant.store.rotate_token(token_id, overlap=timedelta())
+    for text, said in ((first, "not known"), (second.reveal(), "has been replaced")):
+        with pytest.raises(openai.AuthenticationError, match=said):
+            chat(reverse_sdk(proxy, text))
+    tenant.store.update_token(token_id, max_requests=None)
+    assert chat(reverse_sdk(proxy, third.reveal())).choices
+    events = proxy.wait_calls(7)
+    assert [event["token_id"] for event in events] == [token_id] * 4 + [None, *[token_id] * 2]
+    used = wait_for(
+        lambda: (token := tenant.store.get_token(token_id)).request_count == 4 and token, "the use is written"
+    )
+    assert used
+    assert used.last_used_at
+    assert used.last_used_from in ("127.0.0.1", "127.0.0.2")

@@ -228,7 +228,7 @@ def test_the_first_project_is_made_of_the_key(
     nothing = cli.run("--", "true")
     assert (nothing.returncode, "there is no project yet" in nothing.stderr) == (1, True)
     done = cli.run("--", "sh", "-c", "echo $OPENAI_API_KEY", OPENAI_API_KEY="sk-real-1")
-    assert done.stdout.startswith("sk-proxy-"), done.stderr
+    assert done.stdout.startswith("sk-llmp-"), done.stderr
     store = TokenStore.open(tmp_path / "store.db")
     assert [project.name for project in store.list_projects()] == ["default"]
     store.close()

@@ -104,7 +104,7 @@ def test_output_for_people(with_project: Cli) -> None:
     assert "There are no tokens yet" in cli.run("token", "list").stderr
     made = cli.run("token", "create", "--project", "acme", "--metadata", "team=search").stdout
     fields = dict(line.split(maxsplit=1) for line in made.splitlines())
-    assert fields["token"].startswith("sk-proxy-")
+    assert fields["token"].startswith("sk-llmp-")
     assert (fields["active"], fields["metadata"], fields["expires_at"]) == ("yes", "team=search", "-")
     header, row = cli.run("token", "list").stdout.splitlines()
     assert header.split()[:2] == ["id", "prefix"]

@@ -10,6 +10,7 @@ import pytest
 
 from store.errors import StoreUnavailable
 from store.lookup import Reason, TokenLookup, check
+from store.models import Use
 from store.tokens import TokenStore
 
 KEY = "sk-live-1234567890"
@@ -74,7 +75,7 @@ def test_changes_of_another_process_hold_at_once(path: Path, store: TokenStore, 
 def test_counting_does_not_empty_the_memory(store: TokenStore, lookup: TokenLookup) -> None:
     token, text = store.create_token("acme")
     grant = lookup.find(text.reveal())
-    store.record_use({token.id: (1, NOW)})
+    store.record_use({token.id: Use(1, NOW, None)})
     assert lookup.find(text.reveal()) is grant
 
 
@@ -117,3 +118,27 @@ def test_a_store_that_is_replaced(path: Path, store: TokenStore, lookup: TokenLo
         leftover.unlink()
     (tmp_path / "other.db").replace(path)
     assert lookup.find(text.reveal()) is None
+
+
+def test_two_texts_of_one_token(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+    token, first = store.create_token("acme")
+    assert lookup.find(first.reveal())
+    _, second = store.rotate_token(token.id, overlap=timedelta(hours=1))
+    new, old = lookup.find(second.reveal()), lookup.find(first.reveal())
+    assert new
+    assert old
+    assert new.token == old.token
+    now = datetime.now(UTC)
+    assert check(new, now) is check(old, now) is None
+    later = now + timedelta(hours=2)
+    assert (check(new, later), check(old, later)) == (None, Reason.REPLACED)
+
+    in_another_process(path, f"import datetime as d; s.rotate_token({token.id!r}, overlap=d.timedelta(0))")
+    assert lookup.find(first.reveal()) is None, "there are two at most"
+    ended = lookup.find(second.reveal())
+    assert ended
+    assert check(ended, datetime.now(UTC)) is Reason.REPLACED
+    store.revoke_token(token.id)
+    ended = lookup.find(second.reveal())
+    assert ended
+    assert check(ended, NOW) is Reason.REVOKED

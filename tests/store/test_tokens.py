@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from store.database import connect, create
 from store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
 from store.migrations import migrations
+from store.models import Selection, TokenOrder, Use
 from store.tokens import TokenStore
 
 KEY = "sk-live-1234567890"
@@ -61,7 +62,7 @@ def test_bad_project_names(store: TokenStore, name: str) -> None:
         store.create_project(name, KEY)
 
 
-@pytest.mark.parametrize("key", ["", "sk live", "sk-\n", "sk-ключ", "sk-proxy-abc"])
+@pytest.mark.parametrize("key", ["", "sk live", "sk-\n", "sk-ключ", "sk-proxy-abc", "sk-llmp-abc"])
 def test_bad_keys_are_not_repeated_in_the_message(store: TokenStore, key: str) -> None:
     with pytest.raises(Invalid) as raised:
         store.create_project("acme", key)
@@ -78,7 +79,7 @@ def test_token_round_trip(store: TokenStore, path: Path) -> None:
     assert dict(token.metadata) == metadata
     assert store.get_token(token.id) == token
     assert store.list_tokens() == store.list_tokens("acme") == [token]
-    assert text.reveal().startswith("sk-proxy-")
+    assert text.reveal().startswith("sk-llmp-")
     assert text.reveal().startswith(token.prefix)
     assert len(text.reveal()) > len(token.prefix) + 30
     assert text.reveal() not in dump(path), "only a hash of the token is stored"
@@ -145,10 +146,12 @@ def test_record_use(store: TokenStore) -> None:
     store.create_project("acme", KEY)
     token, _ = store.create_token("acme")
     late, early = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    store.record_use({token.id: (3, late), "unknown": (1, late)})
-    store.record_use({token.id: (2, early)})
+    store.record_use({token.id: Use(3, late, "192.0.2.1"), "unknown": Use(1, late, None)})
+    store.record_use({token.id: Use(2, early, "192.0.2.2")})
     used = store.get_token(token.id)
-    assert (used.request_count, used.last_used_at) == (5, late)
+    assert (used.request_count, used.last_used_at, used.last_used_from) == (5, late, "192.0.2.1")
+    store.record_use({token.id: Use(0, late + timedelta(days=1), None)})
+    assert store.get_token(token.id).last_used_from == "192.0.2.1", "the last that is known"
 
 
 def test_a_database_without_metadata_is_upgraded_in_place(path: Path) -> None:
@@ -202,3 +205,84 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "typo.db").exists()
     with pytest.raises(StoreUnavailable):
         connect(tmp_path / "typo.db")
+
+
+def test_rotation_keeps_what_belongs_to_the_id(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    token, first = store.create_token("acme", max_requests=5, metadata={"team": "search"})
+    store.record_use({token.id: Use(2, datetime(2026, 5, 1, tzinfo=UTC), "192.0.2.1")})
+    before = datetime.now(UTC)
+    rotated, second = store.rotate_token(token.id, overlap=timedelta(hours=1))
+    assert first.reveal() != second.reveal()
+    assert (rotated.id, rotated.max_requests, rotated.request_count) == (token.id, 5, 2)
+    assert dict(rotated.metadata) == {"team": "search"}
+    assert rotated.previous_prefix == token.prefix
+    assert rotated.previous_ends_at
+    assert abs(rotated.previous_ends_at - before - timedelta(hours=1)) < timedelta(seconds=60)
+    assert second.reveal().startswith(rotated.prefix)
+    for bad in (timedelta(seconds=-1), timedelta(days=91)):
+        with pytest.raises(Invalid, match="overlap"):
+            store.rotate_token(token.id, overlap=bad)
+    store.revoke_token(token.id)
+    with pytest.raises(Conflict, match="revoked"):
+        store.rotate_token(token.id, overlap=timedelta())
+
+
+@pytest.mark.parametrize("prefix", ["", "sk", "-sk-", "1sk-", "sk llmp-", "s" * 40 + "-", "ключ-"])
+def test_bad_prefixes(store: TokenStore, prefix: str) -> None:
+    store.create_project("acme", KEY)
+    with pytest.raises(Invalid, match="token prefix"):
+        store.create_token("acme", prefix=prefix)
+
+
+def test_tokens_with_another_prefix(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    token, text = store.create_token("acme", prefix="acme_")
+    assert text.reveal().startswith("acme_")
+    assert len(token.prefix) == len("acme_") + 6
+    with pytest.raises(Invalid, match="real key"):
+        store.create_project("other", text.reveal())
+
+
+def test_many_tokens_are_made_at_once_or_not_at_all(store: TokenStore) -> None:
+    store.create_project("acme", KEY)
+    made = store.create_tokens([TokenOrder("acme", metadata={"n": str(n)}) for n in range(500)])
+    assert [token.metadata["n"] for token, _ in made] == [str(n) for n in range(500)]
+    assert len({text.reveal() for _, text in made}) == 500
+    assert store.create_tokens([]) == []
+    for bad, error in ((TokenOrder("nobody"), NotFound), (TokenOrder("acme", max_requests=-1), Invalid)):
+        with pytest.raises(error):
+            store.create_tokens([TokenOrder("acme"), bad])
+    assert len(store.list_tokens()) == 500
+
+
+def test_tokens_are_revoked_by_what_they_have_in_common(path: Path, store: TokenStore) -> None:
+    for project in ("acme", "other"):
+        store.create_project(project, KEY)
+        for team in ("search", "ads"):
+            store.create_token(project, metadata={"team": team, 'o"d': "1"})
+    now = datetime.now(UTC)
+    by = {(store.get_project(t.project_id).name, t.metadata["team"]): t.id for t in store.list_tokens()}
+
+    def selected(**criteria: Any) -> set[tuple[str, str]]:
+        ids = {token.id for token in store.select_tokens(Selection(**criteria))}
+        return {name for name, token_id in by.items() if token_id in ids}
+
+    assert selected(project="acme") == {("acme", "search"), ("acme", "ads")}
+    assert selected(metadata={"team": "ads", 'o"d': "1"}) == {("acme", "ads"), ("other", "ads")}
+    assert selected(metadata={"team": "ad"}) == set()
+    assert selected(created_before=now - timedelta(minutes=1)) == set()
+    store.record_use({by["acme", "ads"]: Use(1, now + timedelta(days=50), None)})
+    assert selected(unused_since=now + timedelta(days=40)) == set(by) - {("acme", "ads")}
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE tokens SET created_at = '2026-01-01T00:00:00.000Z' WHERE id = ?", [by["other", "ads"]]
+        )
+    assert selected(created_before=now - timedelta(minutes=1)) == {("other", "ads")}
+    revoked = store.revoke_tokens(Selection(project="other", metadata={"team": "ads"}))
+    assert [(token.id, token.active) for token in revoked] == [(by["other", "ads"], False)]
+    assert not store.get_token(by["other", "ads"]).active
+    assert store.revoke_tokens(Selection(project="other", metadata={"team": "ads"})) == []
+    assert sum(token.active for token in store.list_tokens()) == 3
+    with pytest.raises(NotFound):
+        store.revoke_tokens(Selection(project="nobody"))
