@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from store import master_key
@@ -28,7 +29,7 @@ RETRY_SECONDS = 5.0
 """How long a failure is remembered, so that a flood of calls is none of the source's."""
 THREADS = 4
 
-Stamp = tuple[str, float]
+Stamp = tuple[str, datetime | None]
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class KeyCache:
     def get(self, project: Project) -> Secret | Future[Secret]:
         """The key, or what will be it or raise KeyUnavailable."""
         reference = project.key.is_reference
-        stamp = (project.key.text, project.updated_at.timestamp() if reference else 0.0)
+        stamp = (project.key.text, project.updated_at if reference else None)
         entry = self._entries.get(project.id)
         if entry is None or entry.stamp != stamp:
             entry = self._entries[project.id] = Entry(stamp)
