@@ -16,6 +16,7 @@ sys.path[:] = [ROOT, *(entry for entry in sys.path if entry != ROOT and Path(ent
 from addons.drain import Drains  # noqa: E402
 from addons.gate import Gate  # noqa: E402
 from addons.include_usage import IncludeUsage  # noqa: E402
+from addons.inspector import Inspector  # noqa: E402
 from addons.liveness import Liveness  # noqa: E402
 from addons.management import Management  # noqa: E402
 from addons.opening import Opening  # noqa: E402
@@ -31,5 +32,6 @@ addons = [
     Opening(runtime),
     Management(runtime),
     Liveness(runtime),
+    Inspector(runtime),
     Recorder(runtime),
 ]

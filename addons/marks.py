@@ -3,13 +3,17 @@
 ``flow.metadata`` is saved with the flow (``-w``) and must hold plain data only; secrets and live objects
 have no place in it (see :mod:`addons.wire` and :mod:`addons.calls` for where those are kept).
 
-=========================  ========  ==================================================================
-key                        written   purpose
-=========================  ========  ==================================================================
-``llmproxy.cleared``       gate      the gate lets this flow pass; without it the seal refuses
-``llmproxy.call``          gate      id of the call (the ``event_id`` of its event)
-=========================  ========  ==================================================================
+=========================  =========  ==================================================================
+key                        written    purpose
+=========================  =========  ==================================================================
+``llmproxy.cleared``       gate       the gate lets this flow pass; without it the seal refuses
+``llmproxy.call``          gate       id of the call (the ``event_id`` of its event)
+``llmproxy.event``         inspector  the call's event without what was said; only where flows are shown
+``llmproxy.mark``          inspector  the mark that we gave the flow, to tell it from a person's
+=========================  =========  ==================================================================
 """
 
 CLEARED = "llmproxy.cleared"
 CALL = "llmproxy.call"
+EVENT = "llmproxy.event"
+MARK = "llmproxy.mark"

@@ -90,6 +90,8 @@ class Settings:
     """Bytes; 0 for none."""
     spool_full: str
     """What happens at that limit."""
+    keep_flows: int
+    """Finished flows that mitmweb and mitmproxy keep; 0: all."""
     prices: Prices = BUNDLED
     """What comes with the program, and before it what the operator's file holds."""
 
@@ -197,6 +199,12 @@ def declare(loader: Loader) -> None:
         "At llm_spool_limit: refuse new calls, or serve them and drop (and count) their events.",
         choices=SPOOL_FULL,
     )
+    add(
+        "llm_keep_flows",
+        int,
+        1000,
+        "Finished flows that mitmweb and mitmproxy keep, beside those that you mark; 0 keeps all.",
+    )
     # A value of the wrong type would otherwise surface in a task whose errors nobody reads:
     # mitmproxy would drop the addons and serve everything.
     try:
@@ -244,6 +252,7 @@ def parse(options: Options) -> Settings:
         durability=_choice("llm_durability", options.llm_durability, DURABILITY),
         spool_limit=_spool_limit(options),
         spool_full=_choice("llm_spool_full", options.llm_spool_full, SPOOL_FULL),
+        keep_flows=_keep_flows(options.llm_keep_flows),
         prices=_prices(options),
     )
 
@@ -286,6 +295,14 @@ def _choice(name: str, value: str, choices: Sequence[str]) -> str:
 def _positive(name: str, value: int) -> int:
     if value < 1:
         raise exceptions.OptionsError(f"llmproxy: option {name}={value}: use a number from 1 on.")
+    return value
+
+
+def _keep_flows(value: int) -> int:
+    if value < 0:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_keep_flows={value}: use a number from 1 on, or 0 to keep all flows."
+        )
     return value
 
 

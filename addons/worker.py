@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -48,6 +48,8 @@ class Worker:
         self.recorded = 0
         """Number of the last of them."""
         self.pressure = Pressure(spool)
+        self.on_recorded: Callable[[Sequence[dict[str, Any]]], None] | None = None
+        """Called in the worker's thread with events that are on disk: for those who show them."""
         self._spool = spool
         self._tokens = tokens
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
@@ -155,8 +157,17 @@ class Worker:
                     self.healthy = True
                     logger.warning("llmproxy: the spool can be written again; calls are served")
                 self.counters.add(events)
+                self._tell(events)
                 logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, self.recorded)
                 return
+
+    def _tell(self, events: Sequence[dict[str, Any]]) -> None:
+        if self.on_recorded is None:
+            return
+        try:
+            self.on_recorded(events)
+        except Exception:
+            logger.exception("llmproxy: %d recorded events are not shown", len(events))
 
     def _count(self, exchanges: Sequence[Exchange]) -> None:
         """Bring request counts and last use of the tokens up to date."""

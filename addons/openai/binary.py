@@ -9,6 +9,7 @@ from typing import Any
 NAMES = frozenset({"b64_json", "partial_image_b64", "image_b64"})
 """Keys whose value is base64 wherever they stand."""
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+NUMBERS = frozenset({int, float})
 LONG = 1024
 """Characters; a shorter data URL is kept."""
 
@@ -18,6 +19,8 @@ def without_binary(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _member(value, key, item) for key, item in value.items()}
     if isinstance(value, list):
+        if NUMBERS.issuperset(map(type, value)):  # an embedding
+            return value
         return [without_binary(item) for item in value]
     if isinstance(value, str) and len(value) > LONG and (match := DATA_URL.match(value)):
         return f"{match[0]}[{size(value[match.end() :])} bytes]"

@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "accuracy": "scripts.benchmarks.accuracy:main",
     "dispatch": "scripts.benchmarks.dispatch:dispatch",
     "faults": "scripts.benchmarks.faults.command:faults",
+    "inspector": "scripts.benchmarks.inspector:inspector",
     "journal": "scripts.benchmarks.journal:journal",
 }
 """Name -> ``module:command``; a module is imported when its measurement is asked for."""
