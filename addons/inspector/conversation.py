@@ -101,7 +101,8 @@ def event(body: Json) -> Iterator[str]:
     elif kind.endswith(".delta") and isinstance(body.get("delta"), str) and "audio.delta" not in kind:
         yield block(kind, shortened(body["delta"]))
     else:
-        yield block(kind or "message", pretty({key: value for key, value in body.items() if key != "type"}))
+        shown = plain(body)  # with its type, by which sound is told from text
+        yield block(kind or "message", pretty({key: value for key, value in shown.items() if key != "type"}))
 
 
 def messages(value: Any) -> Iterator[str]:

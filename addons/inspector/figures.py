@@ -163,8 +163,8 @@ def _trouble(event: Event) -> str:
         return ""
     error = event.get("error")
     code = (error.get("code") or error.get("type")) if isinstance(error, Mapping) else None
-    what = {"http_error": event.get("status")}.get(outcome, outcome)
-    return " ".join(str(part) for part in (what, code) if part and (part is what or code != outcome))
+    what = event.get("status") if outcome == "http_error" else outcome
+    return f"{what} {code}" if code and code != outcome else str(what)
 
 
 def _usage(usage: object) -> str:

@@ -79,7 +79,8 @@ def _plain_text(text: str) -> str:
         return text
     if (match := DATA_URL.match(text)) is not None:
         return media(match[1], text)
-    if BASE64.match(text) and BASE64.fullmatch(text[-300:].rstrip("=")):
+    start, end = text[:300], text[-300:].rstrip("=")
+    if BASE64.match(start) and BASE64.fullmatch(end) and start != start.lower():
         return media("base64", text)
     return shortened(text)
 
