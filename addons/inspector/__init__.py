@@ -51,6 +51,8 @@ class Inspector:
         if view is None or self.runtime.services is None:
             return
         self.kept = Kept(view)
+        if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
+            ctx.options.update(web_columns=[*ctx.options.web_columns, "comment"])
         loop = asyncio.get_running_loop()
 
         def hand_over(events: Sequence[Event]) -> None:

@@ -24,6 +24,8 @@ from addons.openai.body import header, open_body
 NAME = "OpenAI"
 PRIORITY = 2.0
 """Above mitmproxy's own views, which rate themselves from 0 to 1."""
+BETWEEN = "\n \n"
+"""mitmweb does not show a line that is quite empty."""
 READ = 768 * 1024
 """Bytes of an event stream that are read here; a longer one is read at its two ends."""
 
@@ -46,7 +48,7 @@ def render(
         parts = _session(flow)
     else:
         parts = _answer(data, flow)
-    return shortened("\n".join(part for part in parts if part), MOST)
+    return shortened(BETWEEN.join(text for part in parts if (text := part.rstrip("\n"))), MOST)
 
 
 def priority(flow: object, content_type: str | None, message: object) -> float:
@@ -88,8 +90,7 @@ def _answer(data: bytes, flow: http.HTTPFlow | None) -> Iterator[str]:
 
 
 def _head(event: Any) -> str:
-    lines = list(figures.head(event)) if isinstance(event, dict) else []
-    return "\n".join([*lines, ""])
+    return "\n".join(figures.head(event)) if isinstance(event, dict) else ""
 
 
 def _session(flow: http.HTTPFlow) -> Iterator[str]:
@@ -138,7 +139,7 @@ def _bytes_of(data: bytes, flow: http.HTTPFlow | None) -> str:
     kind = flow.response.headers.get("content-type", "") if flow and flow.response else ""
     kind = kind.partition(";")[0].strip()
     if data and kind.startswith(("audio/", "image/", "video/", "application/octet-stream")):
-        return f"[{kind}, {len(data):,} bytes]\n"
+        return f"[{kind}, {len(data):,} bytes]"
     return ""
 
 

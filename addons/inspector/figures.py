@@ -203,7 +203,9 @@ def _joined(value: object) -> str:
 
 
 def _seconds(ms: object) -> str:
-    return f"{ms / 1000:.1f} s" if isinstance(ms, int | float) else ""
+    if not isinstance(ms, int | float):
+        return ""
+    return f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
 
 
 def _decimal(value: object) -> Decimal | None:
