@@ -22,6 +22,11 @@ from store.models import Grant
 from store.secret import Secret
 
 
+def asks_for_websocket(request: http.Request) -> bool:
+    """Whether `request` asks for another protocol than HTTP; the gate sees to it that it is this one."""
+    return bool(request.headers.get("upgrade", ""))
+
+
 @dataclass(slots=True)
 class Call:
     """One call of a client, from its request's headers on."""

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from store.event import SESSION_TYPE
+
 Event = Mapping[str, Any]
 
 GAPS = {
@@ -71,6 +73,8 @@ class Counters:
                 self._add(event)
 
     def _add(self, event: Event) -> None:
+        if event.get("type") == SESSION_TYPE:
+            return  # its answers count
         outcome = str(event.get("outcome"))
         self._calls[str(event.get("endpoint")), outcome] += 1
         if outcome == "refused":

@@ -34,7 +34,7 @@ def presented(request: http.Request) -> Secret | None:
         return Secret(value.strip())
     if key := request.headers.get("api-key", "").strip():
         return Secret(key)
-    for protocol in _subprotocols(request):
+    for protocol in _subprotocols(request.headers):
         if protocol.startswith(SUBPROTOCOL):
             return Secret(protocol.removeprefix(SUBPROTOCOL))
     return None
@@ -45,16 +45,21 @@ def remove(request: http.Request, shown_as: str) -> None:
     for name in REMOVED:
         request.headers.pop(name, None)
     request.headers["authorization"] = f"Bearer {shown_as}"
-    if protocols := _subprotocols(request):
-        kept = [p for p in protocols if not p.startswith(REMOVED_SUBPROTOCOLS)]
-        request.headers.pop("sec-websocket-protocol")
-        if kept:
-            request.headers["sec-websocket-protocol"] = ", ".join(kept)
+    remove_subprotocols(request.headers)
     if any(name in request.query for name in REMOVED_QUERY):
         for name in REMOVED_QUERY:
             request.query.pop(name, None)
 
 
-def _subprotocols(request: http.Request) -> list[str]:
-    value = ",".join(request.headers.get_all("sec-websocket-protocol"))
+def remove_subprotocols(headers: http.Headers) -> None:
+    """Take out those that hold a credential, or say whose account is billed; of a request or an answer."""
+    if protocols := _subprotocols(headers):
+        kept = [p for p in protocols if not p.startswith(REMOVED_SUBPROTOCOLS)]
+        headers.pop("sec-websocket-protocol")
+        if kept:
+            headers["sec-websocket-protocol"] = ", ".join(kept)
+
+
+def _subprotocols(headers: http.Headers) -> list[str]:
+    value = ",".join(headers.get_all("sec-websocket-protocol"))
     return [protocol.strip() for protocol in value.split(",") if protocol.strip()]

@@ -91,7 +91,7 @@ def minimal_event(exchange: Exchange) -> Event:
         "drained": exchange.drained,
         "status": exchange.status,
         "error": error,
-        "request_id": exchange.id,
+        "request_id": exchange.request_id or exchange.id,
         "method": exchange.method,
         "host": exchange.host,
         "path": exchange.url.partition("?")[0],

@@ -17,6 +17,28 @@ Headers = list[tuple[str, str]]
 
 
 @dataclass(slots=True)
+class SessionEnd:
+    """What is to say of a WebSocket session once it is over."""
+
+    close_code: int | None = None
+    closed_by: str | None = None
+    """client, server or proxy."""
+    error: str | None = None
+    """Code of the refusal with which the proxy ended it."""
+    model: str | None = None
+    client_frames: int = 0
+    server_frames: int = 0
+    refused_frames: int = 0
+    """Of the client's, those that were not passed on."""
+    responses: int = 0
+    transcriptions: int = 0
+    unreported: int = 0
+    """Answers without a usage."""
+    totals: dict[str, float] = field(default_factory=dict)
+    """Tokens and seconds of all answers."""
+
+
+@dataclass(slots=True)
 class Exchange:
     """Everything that is known of a call once it is over."""
 
@@ -56,6 +78,10 @@ class Exchange:
     """The models that were allowed, as globs."""
     recorded: Future[None] | None = None
     """Done once the event is on disk, where somebody waits for that."""
+    request_id: str | None = None
+    """Of the session that it was an answer in; None for a call of its own."""
+    session_end: SessionEnd | None = None
+    """Set where this is no call but a whole session, whose answers were handed over before."""
 
     def response_header(self, name: str) -> str | None:
         return next((value for key, value in self.response_headers if key.lower() == name), None)

@@ -15,7 +15,7 @@ from mitmproxy import connection, ctx, http, tcp, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addons import credential, marks, model_gate, options, refusal, wire
-from addons.calls import Call, open_call, open_calls
+from addons.calls import Call, asks_for_websocket, open_call, open_calls
 from addons.destination import is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
@@ -74,8 +74,9 @@ class Gate:
                 return refuse(flow, refusal.destination_refused(why))
             flow.metadata[marks.CLEARED] = True
             return None
-        upgrade = flow.request.headers.get("upgrade", "").lower() if "upgrade" in flow.request.headers else ""
-        endpoint = resolve(flow.request.method, flow.request.path.partition("?")[0], upgrade=bool(upgrade))
+        path, _, query = flow.request.path.partition("?")
+        upgrade = asks_for_websocket(flow.request)
+        endpoint = resolve(flow.request.method, path, upgrade=upgrade, query=query)
         call = open_call(flow, endpoint)
         flow.metadata[marks.CALL] = call.id
         why_not = await self.judge(flow, call, endpoint)
@@ -129,11 +130,18 @@ class Gate:
             return refusal.destination_refused(str(error))
         key = await self.key_of(grant.project, services.keys) if allowed else None
         if grant.token.max_requests is not None:
-            claim = services.quota.claim(grant.token.id, consume=allowed)
+            # Of a session each answer is a call, and claimed when it begins.
+            consume = allowed and not asks_for_websocket(flow.request)
+            claim = services.quota.claim(grant.token.id, consume=consume)
             if not await asyncio.wrap_future(claim):
                 return refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
         if key is None:
             return refusal.endpoint_refused(endpoint.name)
+        if asks_for_websocket(flow.request):
+            if not _is_websocket(flow.request):
+                return refusal.NO_WEBSOCKET
+            # Compressed, a small message may be one that fills the memory.
+            flow.request.headers.pop("sec-websocket-extensions", None)
         call.secrets.append(key)
         request = flow.request
         request.scheme, request.host, request.port = upstream.scheme, upstream.host, upstream.port
@@ -213,6 +221,15 @@ class Gate:
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         if flow.client_conn in self.raw_clients:
             flow.messages[-1].content = b""
+
+
+def _is_websocket(request: http.Request) -> bool:
+    """Whether mitmproxy will take what follows for a WebSocket's messages, and not for bytes of any kind."""
+    return (
+        request.headers.get("upgrade", "").lower() == "websocket"
+        and request.headers.get("sec-websocket-version", "") == "13"
+        and bool(ctx.options.websocket)
+    )
 
 
 def _may_be_public(host: str) -> bool:

@@ -20,6 +20,7 @@ from addons.inspector import Inspector  # noqa: E402
 from addons.liveness import Liveness  # noqa: E402
 from addons.management import Management  # noqa: E402
 from addons.opening import Opening  # noqa: E402
+from addons.realtime import Realtime  # noqa: E402
 from addons.recorder import Recorder  # noqa: E402
 from addons.runtime import Runtime  # noqa: E402
 
@@ -30,6 +31,7 @@ addons = [
     IncludeUsage(runtime),
     Drains(runtime),
     Opening(runtime),
+    Realtime(runtime),
     Management(runtime),
     Liveness(runtime),
     Inspector(runtime),

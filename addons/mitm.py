@@ -12,14 +12,17 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from mitmproxy import ctx, http
+import wsproto.events
+from mitmproxy import ctx, http, websocket
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import server
 from mitmproxy.proxy.commands import RequestWakeup
 from mitmproxy.proxy.events import Wakeup
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError
+from mitmproxy.proxy.layers.websocket import WebsocketLayer, WebSocketMessageInjected
 from mitmproxy.proxy.utils import ReceiveBuffer
+from wsproto.frame_protocol import Opcode
 
 Commands = Generator[Any, Any, None]
 """What a layer yields: commands, some of which are answered."""
@@ -148,6 +151,60 @@ def _read_on(stream: Any, leave: Callable[[], Commands], seconds: float) -> Comm
 
     stream._handle_event = read_on
     yield RequestWakeup(seconds)
+
+
+class _Closing(websocket.WebSocketMessage):
+    """An empty injected message; reading its content puts a Close before it in the layer's queue.
+
+    There it is between two events. A Close that is put there at any other time makes the layer fail on a
+    message that it is just relaying.
+    """
+
+    def __init__(self, layer: WebsocketLayer, code: int, reason: str) -> None:
+        self._close: tuple[WebsocketLayer, int, str] | None = None
+        super().__init__(Opcode.TEXT, False, b"", injected=True)
+        self._close = (layer, code, reason)
+
+    @property
+    def content(self) -> bytes:
+        if self._close is not None:
+            (layer, code, reason), self._close = self._close, None
+            # Of this property's two readers the layer comes first: it has to, to relay the message.
+            layer.server_ws._events.append(wsproto.events.CloseConnection(code, reason))
+        return b""
+
+    @content.setter
+    def content(self, value: bytes) -> None:
+        pass
+
+
+def send_to_client(flow: http.HTTPFlow, text: str) -> None:
+    """Send a message of our own over the WebSocket of `flow`; the hook sees it as injected by the server."""
+    message = websocket.WebSocketMessage(Opcode.TEXT, False, text.encode(), injected=True)
+    _inject(flow, message)
+
+
+def end_websocket(flow: http.HTTPFlow, code: int, reason: str) -> bool:
+    """Close the WebSocket of `flow` on both sides, with a code and a reason of at most 123 bytes (RFC 6455).
+
+    Comes after what :func:`send_to_client` was given before. Then the hook sees an empty injected message,
+    which it has to drop. Returns whether the WebSocket was found; it is not once it has ended.
+    (``flow.kill`` does not close WebSockets.)
+    """
+    proxyserver = ctx.master.addons.get("proxyserver")
+    handler = proxyserver and proxyserver.connections.get(flow.client_conn.id)
+    for layer in _layers(handler.layer) if handler is not None else ():
+        if isinstance(layer, WebsocketLayer) and layer.flow is flow:
+            return _inject(flow, _Closing(layer, code, reason))
+    return False
+
+
+def _inject(flow: http.HTTPFlow, message: websocket.WebSocketMessage) -> bool:
+    proxyserver = ctx.master.addons.get("proxyserver")
+    if proxyserver is None or flow.client_conn.id not in proxyserver.connections:
+        return False
+    proxyserver.inject_event(WebSocketMessageInjected(flow, message))
+    return True
 
 
 def inactivity_timeout() -> float:

@@ -59,6 +59,8 @@ def judge(request: http.Request, call: Call) -> Refusal | None:
     )
     if asked.unknown is not None:
         return refusal.model_unknown(asked.unknown)
+    if asked.model is None and ModelIn.FRAMES in call.kind.model_in:
+        return None  # each of its events is judged by itself
     if asked.model is None:
         # Where nothing is billed the server's own choice does no harm.
         return refusal.model_unknown("the request names no model") if call.kind.bills else None

@@ -11,14 +11,14 @@ from typing import Any
 from mitmproxy import http
 
 from addons import refusal
-from addons.calls import Call, open_calls
+from addons.calls import Call, asks_for_websocket, open_calls
 from addons.event import attribution, user_of
 from addons.fail_closed import fail_closed, refuse
 from addons.headers import client_info
 from addons.openai.azure import deployment
 from addons.openai.glance import Glance, glance
 from addons.runtime import Runtime
-from store.event import Event
+from store.event import SESSION_TYPE, Event
 from store.models import rfc3339
 
 
@@ -85,6 +85,8 @@ def opening(call: Call) -> Event:
         **attribution(call.grant),
         "usage": _usage(seen.input_tokens),
     }
+    if asks_for_websocket(request):
+        record["closes_as"] = SESSION_TYPE  # no call: its answers are written down one by one
     sent = f"{path} {model} {user} {client['user_agent']}"
     if any(secret.reveal() in sent for secret in call.secrets):
         # A client that put its token elsewhere too. Rare enough not to look for the pieces.

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from mitmproxy import ctx, http
 
-from addons import drain, include_usage, mitm
+from addons import drain, include_usage, mitm, realtime
 from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
@@ -87,13 +87,18 @@ class Recorder:
                 recorded.set_result(None)
             return
         drain.end(flow_id)
-        exchange = _exchange(call, _outcome(call, outcome))
-        exchange.drained = call.left and outcome == "ok"
-        if self.runtime.services is None:
+        services = self.runtime.services
+        if services is None:
             logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
             return
+        session_end = None
+        if (session := realtime.finish(call.flow, outcome, services)) is not None:
+            outcome, session_end = session
+        exchange = _exchange(call, _outcome(call, outcome))
+        exchange.session_end = session_end
+        exchange.drained = call.left and outcome == "ok"
         exchange.recorded = recorded
-        self.runtime.services.worker.put(exchange)
+        services.worker.put(exchange)
         _show_bodies(call)
 
 

@@ -109,6 +109,11 @@ SPOOL_FULL = Refusal(
 UNSAFE_OPTIONS = Refusal(
     503, "unsafe_options", "The proxy runs with an option that could misdirect keys.", type="server_error"
 )
+NO_WEBSOCKET = Refusal(
+    400,
+    "websocket_only",
+    "The proxy upgrades connections only to WebSockets of version 13 (RFC 6455).",
+)
 FORM_TOO_LARGE = Refusal(
     413,
     "form_too_large",

@@ -6,9 +6,14 @@ the file is deleted, mitmproxy goes on without the gate, and every request ends 
 
 from __future__ import annotations
 
-from mitmproxy import ctx, http
+from weakref import WeakSet
 
-from addons import marks, refusal
+from mitmproxy import ctx, http, websocket
+
+from addons import marks, mitm, refusal
+
+checked: WeakSet[websocket.WebSocketMessage] = WeakSet()
+"""The messages of clients that may go to the API; kept by :mod:`addons.realtime`."""
 
 
 class Seal:
@@ -20,6 +25,15 @@ class Seal:
         if flow.live and not flow.response and not flow.error and marks.CLEARED not in flow.metadata:
             flow.request.stream = False
             flow.response = refusal.SEALED.response()
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """A session may go on after the script is gone; its client then has nothing more to say."""
+        if marks.CALL not in flow.metadata or flow.websocket is None:
+            return
+        message = flow.websocket.messages[-1]
+        if message.from_client and message not in checked and not message.dropped:
+            message.drop()
+            mitm.end_websocket(flow, 1011, refusal.SEALED.code)
 
     request = requestheaders
     http_connect = requestheaders

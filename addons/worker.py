@@ -19,6 +19,7 @@ from addons.counters import Counters
 from addons.event import event_of, outline
 from addons.exchange import Exchange
 from addons.pressure import LOOK_SECONDS, Pressure
+from addons.session_record import session_record
 from store.errors import StoreError
 from store.models import Use
 from store.spool import SpoolWriter
@@ -119,7 +120,7 @@ class Worker:
         return batch
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
-        events = [event_of(exchange, capture=self.capture, prices=self.prices) for exchange in exchanges]
+        events = [self._event(exchange) for exchange in exchanges]
         try:
             self._write(events)
         except Exception:
@@ -129,6 +130,11 @@ class Worker:
         for exchange in exchanges:
             if exchange.recorded is not None:
                 exchange.recorded.set_result(None)
+
+    def _event(self, exchange: Exchange) -> dict[str, Any]:
+        if exchange.session_end is not None:
+            return session_record(exchange, exchange.session_end)
+        return event_of(exchange, capture=self.capture, prices=self.prices)
 
     def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:
         try:
@@ -173,7 +179,7 @@ class Worker:
         """Bring request counts and last use of the tokens up to date."""
         uses: dict[str, Use] = {}
         for exchange in exchanges:
-            if exchange.grant and exchange.outcome != "refused":
+            if exchange.grant and exchange.outcome != "refused" and exchange.session_end is None:
                 token = exchange.grant.token
                 before = uses.get(token.id)
                 # With a quota the call was counted when it was claimed.

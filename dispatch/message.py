@@ -17,6 +17,7 @@ import msgspec
 
 USAGE_TYPE = "llm_proxy_usage"
 REPRICING_TYPE = "llm_proxy_repricing"
+SESSION_TYPE = "llm_proxy_session"
 
 FIELDS = (
     "schema",
@@ -101,6 +102,15 @@ REPRICING_FIELDS = (
     *("project_id", "project_name", "token_id", "token_metadata", "user"),
 )
 
+SESSION_FIELDS = (
+    *("schema", "event_id", "writer", "seq", "duration_ms", "outcome", "error", "status", "request_id"),
+    *("upstream_request_id", "host", "path", "endpoint", "model"),
+    *("project_id", "project_name", "token_id", "token_metadata", "close_code", "closed_by", "client_frames"),
+    *("server_frames", "refused_frames", "responses", "transcriptions", "unreported", "totals"),
+)
+FIELDS_OF = {REPRICING_TYPE: REPRICING_FIELDS, SESSION_TYPE: SESSION_FIELDS}
+"""By the type of a record that is no call."""
+
 DROPPED_IN_ORDER = (
     ("request", "body"),
     ("response", "body"),
@@ -125,9 +135,9 @@ def message(record: Mapping[str, Any], *, include_content: bool = False, shape: 
     elif record.get("type") == USAGE_TYPE:
         shown = _flat(record)
     else:
-        fields = REPRICING_FIELDS if record.get("type") == REPRICING_TYPE else WRITER_FIELDS
+        fields = FIELDS_OF.get(str(record.get("type")), WRITER_FIELDS)
         shown = {"type": record.get("type"), "timestamp": record.get("timestamp")}
-        return shown | {name: _without_raw(name, record[name]) for name in fields if name in record}
+        shown |= {name: _without_raw(name, record[name]) for name in fields if name in record}
     error = record.get("error")
     if isinstance(error, Mapping) and not include_content:
         shown["error"] = {name: item for name, item in error.items() if name != "message"}

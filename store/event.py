@@ -10,6 +10,8 @@ USAGE_TYPE = "llm_proxy_usage"
 WRITER_TYPE = "llm_proxy_writer"
 DROPPED_TYPE = "llm_proxy_dropped"
 """How many calls have no event, because the spool was full."""
+SESSION_TYPE = "llm_proxy_session"
+"""A WebSocket session that is over; its answers are calls of their own."""
 OPEN_TYPE = "llm_proxy_open"
 """A call that goes upstream; kept in the journal, never in a segment."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 NAMES = frozenset({"b64_json", "partial_image_b64", "image_b64"})
 """Keys whose value is base64 wherever they stand."""
+SOUNDS = frozenset({"input_audio", "output_audio", "audio"})
+"""Parts of a realtime session's items."""
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 NUMBERS = frozenset({int, float})
 LONG = 1024
@@ -34,6 +36,7 @@ def _member(holder: Mapping[str, Any], key: str, item: Any) -> Any:
             key in NAMES
             or (key == "result" and kind == "image_generation_call")
             or (key == "data" and kind == "output_audio")
+            or (key == "audio" and kind in SOUNDS)
         ):
             return {"bytes": size(item)}
     if key == "audio" and isinstance(item, Mapping) and isinstance(item.get("data"), str):

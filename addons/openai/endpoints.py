@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Flag, auto
+from urllib.parse import parse_qsl
 
 RISK_CLASSES = {
     "inference": "spends tokens, and its usage is in the answer",
     "storage": "reads, changes or deletes what the project keeps: files, stored answers, conversations",
     "listing": "reads the list of models",
-    "unmetered": "spends, but the traffic does not show how much: batches, fine-tuning, video, realtime",
+    "unmetered": "spends, but the traffic does not show how much: batches, fine-tuning, video, WebRTC calls",
     "key_minting": "returns a credential that works without the proxy",
     "administration": "manages the organization, its keys and its users; deletes models",
     "other": "not known to this version",
@@ -51,6 +52,8 @@ class ModelIn(Flag):
     """``session.model`` of a JSON body, or of the JSON in a form's field ``session``."""
     PATH = auto()
     """A part of the path. (Azure's deployments: see :mod:`addons.openai.azure`.)"""
+    FRAMES = auto()
+    """``model`` of the events that a client sends over its WebSocket."""
     ELSEWHERE = auto()
     """Only the answer tells: an assistant, a stored prompt, a file or an earlier job sets it."""
 
@@ -152,9 +155,10 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
     _route("POST", r"(?:containers|skills)(?:/.+)?", "hosted", "unmetered", LATER),
     _route("POST", r"audio/(?:voices|voice_consents)(?:/.+)?", "hosted", "unmetered", LATER),
     _route("POST", r"content_provenance_checks", "hosted", "unmetered", LATER),
-    # Sessions: any number of calls in one, which are not looked into.
-    _route(UPGRADE, r"responses", "responses", "unmetered", LATER, JSON | ELSEWHERE),
-    _route(UPGRADE, r"realtime", "realtime", "unmetered", LATER, QUERY),
+    # Sessions: any number of calls in one; their frames are read by addons/realtime.py. Those of Responses
+    # wait for the ownership of earlier answers, which their frames name.
+    _route(UPGRADE, r"responses", "responses", "unmetered", TOKENS, ModelIn.FRAMES),
+    _route(UPGRADE, r"realtime", "realtime", "inference", TOKENS | Bills.SECONDS, QUERY),
     _route("GET", r"realtime", "realtime", "unmetered", LATER, QUERY),
     _route(
         "POST", rf"realtime/calls(?:/{ID}/accept)?", "realtime", "unmetered", LATER, ModelIn.SESSION | QUERY
@@ -175,6 +179,9 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
 
 OTHER = Endpoint("other", "other", Bills.UNKNOWN, JSON | FORM | QUERY | ModelIn.SESSION)
 
+JOINED_CALL = Endpoint("realtime", "unmetered", LATER, QUERY | ELSEWHERE)
+"""A second connection to a call by WebRTC or SIP."""
+
 _ROUTES = [(frozenset(route.methods.split("|")), re.compile(route.path), route.endpoint) for route in ROUTES]
 
 KNOWN_NAMES = frozenset(route.endpoint.name for route in ROUTES) | {OTHER.name}
@@ -192,10 +199,11 @@ def is_ambiguous(path: str) -> bool:
     return AMBIGUOUS.search(path) is not None
 
 
-def resolve(method: str, path: str, *, upgrade: bool = False) -> Endpoint:
+def resolve(method: str, path: str, *, upgrade: bool = False, query: str = "") -> Endpoint:
     """The endpoint of a request path (without query).
 
-    `upgrade`: the request asks for another protocol, a WebSocket.
+    `upgrade`: the request asks for another protocol, a WebSocket. A `query` that names a call leads to what
+    goes on between the API and a telephone or a browser directly.
 
     >>> resolve("POST", "/v1/chat/completions").name
     'chat'
@@ -213,6 +221,8 @@ def resolve(method: str, path: str, *, upgrade: bool = False) -> Endpoint:
     method = UPGRADE if upgrade else method.upper()
     for methods, pattern, endpoint in _ROUTES:
         if method in methods and pattern.fullmatch(rest):
+            if endpoint.name == "realtime" and any(n.lower() == "call_id" for n, _ in parse_qsl(query, True)):
+                return JOINED_CALL
             return endpoint
     return OTHER
 

@@ -10,8 +10,9 @@ from mitmproxy import http
 from mitmproxy.exceptions import FlowReadException
 from mitmproxy.io import FlowReader
 
+from addons.openai.realtime import Frame
 from addons.recorded.exchange import Damaged, Recorded
-from addons.recorded.sessions import Frame, split
+from addons.recorded.sessions import split
 
 
 def read(file: BinaryIO) -> Iterator[Recorded]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from addons.openai.realtime import Frame
 from addons.recorded.exchange import Damaged, Recorded
-from addons.recorded.sessions import Frame, split
+from addons.recorded.sessions import split
 
 Json = Mapping[str, Any]
 

@@ -193,10 +193,11 @@ def _record(line: bytes) -> Event:
 
 def died(record: Event, price: Price | None) -> Event:
     """The event of a call of which only the opening is known."""
+    known = {name: value for name, value in record.items() if name != "closes_as"}
     event = {
         **blank_event(),
-        **record,
-        "type": USAGE_TYPE,
+        **known,
+        "type": record.get("closes_as") or USAGE_TYPE,
         "outcome": "proxy_died",
         "error": {"type": "proxy_died", "code": None, "message": "the proxy died during this call"},
         "usage_missing": "the proxy died during this call; what came back is not known",

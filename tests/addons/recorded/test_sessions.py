@@ -40,7 +40,16 @@ RESPONSES: list[tuple[bool, dict[str, Any]]] = [
     (False, ANSWER[0]),
 ]
 REALTIME: list[tuple[bool, dict[str, Any]]] = [
-    (False, {"type": "session.created", "session": {"model": "gpt-realtime"}}),
+    (
+        False,
+        {
+            "type": "session.created",
+            "session": {
+                "model": "gpt-realtime",
+                "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}},
+            },
+        },
+    ),
     (True, {"type": "input_audio_buffer.append", "audio": "AAAA"}),
     (False, {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}),
     (
@@ -107,7 +116,7 @@ def test_realtime() -> None:
         assert [one["endpoint"] for one in found] == ["realtime"] * 2
         assert [one["usage"].get("seconds") for one in found] == [2, None]
         assert found[1]["usage"]["total_tokens"] == 30
-        assert all(one["model"] == "gpt-realtime" for one in found)
+        assert [one["model"] for one in found] == ["gpt-4o-transcribe", "gpt-realtime"]
 
 
 def test_a_session_without_answers_is_one_event() -> None:
