@@ -204,7 +204,7 @@ class Realtime:
         services = self.runtime.services
         if services is None or session.closing:
             return None
-        if not services.worker.healthy:
+        if not services.worker.healthy or services.worker.refuses_calls:
             return close(session, refusal.SPOOL_UNAVAILABLE, INTERNAL_ERROR)
         try:
             grant = services.lookup.find(session.call.secrets[0].reveal())

@@ -133,7 +133,10 @@ class Worker:
 
     def _event(self, exchange: Exchange) -> dict[str, Any]:
         if exchange.session_end is not None:
-            return session_record(exchange, exchange.session_end)
+            try:
+                return session_record(exchange, exchange.session_end)
+            except Exception as error:
+                return outline(exchange, error)
         return event_of(exchange, capture=self.capture, prices=self.prices)
 
     def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:

@@ -41,8 +41,10 @@ ASKED = 100
 """Requests that wait for their answer, at most; older ones are forgotten."""
 REMEMBERED = 10_000
 """Ids of answers that are over, which do not begin again."""
-UNREAD = frozenset({"tools", "item", "input", "metadata", "variables", "schema", "parameters"})
-"""Members of a client's event that hold a user's own names, or nothing that chooses the session's model."""
+UNREAD = frozenset({"tools", "item", "metadata", "variables", "schema", "parameters"})
+"""Members of a client's event that hold a user's own names, or nothing that chooses the session's model.
+
+So does a list ``input``; ``audio.input`` is another matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +276,7 @@ def models_named(data: bytes) -> Iterator[Asked]:
                 yield Asked(member)
             elif name == "models" and member:
                 yield Asked(unknown="the event names alternative models")
-            elif key not in UNREAD:
+            elif key not in UNREAD and not (key == "input" and isinstance(member, list)):
                 todo.append(member)
 
 

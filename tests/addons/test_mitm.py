@@ -12,6 +12,7 @@ from mitmproxy import options
 from mitmproxy.addons import proxyserver
 from mitmproxy.proxy import layer, server
 from mitmproxy.proxy.layers import http as http_layers
+from mitmproxy.proxy.layers.websocket import WebsocketLayer
 from mitmproxy.proxy.utils import ReceiveBuffer
 from mitmproxy.test import taddons, tflow
 
@@ -76,3 +77,19 @@ def test_inactivity_timeout_is_known() -> None:
         assert mitm.inactivity_timeout() == pytest.approx(600)
     has_option = "tcp_timeout" in options.Options().keys()  # noqa: SIM118 - not a mapping
     assert has_option or server.TCP_TIMEOUT > 0
+
+
+def test_websockets_can_be_ended_between_two_messages() -> None:
+    """What :func:`mitm.end_websocket` relies on; that it works is shown in tests/live/test_realtime.py."""
+    source = inspect.getsource(WebsocketLayer.relay_messages)
+    read = source.index("src_ws._events.extend(fragmentizer(event.message.content))")
+    assert read < source.index("for ws_event in src_ws.events():"), (
+        "what reading the content added comes first"
+    )
+    assert "self.flow.websocket.close_code = ws_event.code" in source
+    assert "flow" in WebsocketLayer.__annotations__
+    assert "create_task" in inspect.getsource(proxyserver.Proxyserver.inject_event), (
+        "in order, and not at once"
+    )
+    with taddons.context():
+        assert mitm.end_websocket(tflow.twebsocketflow(), 1008, "no") is False

@@ -1,0 +1,156 @@
+"""Sessions taken apart: each answer once, in whatever order the frames come."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from addons.openai.realtime import KEPT, Frame, Turn, Turns, models_named, read_head
+
+USAGE = {"total_tokens": 3, "input_tokens": 2, "output_tokens": 1}
+
+
+def frame(kind: str, *, client: bool = False, at: float = 1.0, **rest: Any) -> Frame:
+    return Frame(client, json.dumps({"type": kind, **rest}).encode(), at)
+
+
+def created(id_: str) -> Frame:
+    return frame("response.created", response={"id": id_, "status": "in_progress"})
+
+
+def done(id_: str, status: str = "completed") -> Frame:
+    return frame("response.done", response={"id": id_, "status": status, "usage": USAGE})
+
+
+def heard(id_: str) -> Frame:
+    usage = {"type": "duration", "seconds": 2}
+    return frame(
+        "conversation.item.input_audio_transcription.completed", item_id=id_, transcript="x", usage=usage
+    )
+
+
+def over(frames: list[Frame], *, sequential: bool = False) -> list[Turn]:
+    turns = Turns(sequential=sequential)
+    return [turn for one in frames for turn in turns.take(one) if turn.over] + turns.rest()
+
+
+def test_interleaved_answers_keep_their_events() -> None:
+    def said(id_: str, text: str) -> Frame:
+        return frame("response.output_audio_transcript.delta", response_id=id_, delta=text)
+
+    frames = [created("a"), created("b"), said("a", "one"), said("b", "two"), done("b"), done("a")]
+    second, first = over(frames)
+    assert (first.id, second.id) == ("a", "b")
+    assert b"one" in first.answer()[1]
+    assert b"two" not in first.answer()[1]
+    assert (first.whole, first.usage) == (True, USAGE)
+
+
+def test_requests_lead_to_answers_in_their_order() -> None:
+    frames = [frame("response.create", client=True, response={"metadata": {"n": n}}) for n in ("one", "two")]
+    found = over([*frames, created("a"), created("b"), created("unasked"), done("a"), done("b")])
+    assert [b"one" in found[0].asked, b"two" in found[1].asked, found[2].asked] == [True, True, b""]
+    assert [turn.whole for turn in found] == [True, True, False]
+
+
+def test_a_request_that_failed_is_no_answer() -> None:
+    assert over([frame("response.create", client=True), frame("error", error={"code": "active"})]) == []
+    (left,) = over([frame("response.create", client=True)])
+    assert not left.whole
+
+
+def test_an_error_ends_the_answer_of_a_sequential_session() -> None:
+    frames = [frame("response.create", client=True), frame("error", error={"code": "no"})]
+    (failed,) = over(frames, sequential=True)
+    assert failed.whole
+    assert b"no" in failed.answer()[1]
+
+
+def test_models_of_a_session() -> None:
+    session = {"model": "gpt-realtime", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    beta = {"input_audio_transcription": {"model": "gpt-4o-transcribe"}}
+    answer, transcription, later = over(
+        [
+            frame("session.created", session=session),
+            created("a"),
+            done("a"),
+            heard("i"),
+            frame("session.updated", session=beta),
+            heard("j"),
+        ]
+    )
+    assert [turn.model for turn in (answer, transcription, later)] == [
+        "gpt-realtime",
+        "whisper-1",
+        "gpt-4o-transcribe",
+    ]
+
+
+def test_what_is_kept_of_an_answer_is_bounded_and_without_sound() -> None:
+    asked = {"input": [{"type": "message", "content": [{"type": "input_audio", "audio": "QUJD" * 99}]}]}
+    frames = [
+        frame("response.create", client=True, response=asked),
+        created("a"),
+        *[frame("response.output_audio.delta", response_id="a", delta="QUJD" * 99) for _ in range(9)],
+        *[frame("response.output_text.delta", response_id="a", delta="x" * 2**18) for _ in range(9)],
+        done("a"),
+    ]
+    (turn,) = over(frames)
+    assert sum(map(len, turn.events)) < KEPT + 2**12
+    assert b"QUJD" not in turn.asked + turn.answer()[1]
+    assert b"usage" in turn.events[-1]
+
+
+IDS = ["a", "b", "c"]
+FRAMES = st.one_of(
+    st.builds(created, st.sampled_from(IDS)),
+    st.builds(done, st.sampled_from(IDS), st.sampled_from(["completed", "cancelled", "failed"])),
+    st.builds(heard, st.sampled_from(["i", "j"])),
+    st.just(frame("response.create", client=True)),
+    st.just(frame("error", error={})),
+    st.builds(Frame, st.booleans(), st.binary(max_size=20)),
+    st.sampled_from([b"[]", b'{"type": 1}', b'{"type": "response.done", "response": 1}', b"\xff"]).map(
+        lambda data: Frame(False, data)
+    ),
+)
+
+
+@given(st.lists(FRAMES, max_size=30))
+def test_frames_in_any_order(frames: list[Frame]) -> None:
+    found = over(frames)
+    by_id = Counter(turn.id for turn in found if turn.id and not turn.transcription)
+    assert all(count == 1 for count in by_id.values())
+    ended = {read_response(one) for one in frames} - {None}
+    assert ended == {turn.id for turn in found if turn.whole and not turn.transcription and turn.id}
+    assert sum(turn.transcription for turn in found) == sum(b"transcription" in one.data for one in frames)
+
+
+def read_response(one: Frame) -> str | None:
+    if one.from_client or read_head(one.data).get("type") != "response.done":
+        return None
+    response = json.loads(one.data)["response"]
+    return response["id"] if isinstance(response, dict) else None
+
+
+@pytest.mark.parametrize(
+    ("data", "models"),
+    [
+        (b'{"type": "input_audio_buffer.append", "audio": "AAAA"}', []),
+        (b'{"session": {"model": "a", "audio": {"input": {"transcription": {"model": "b"}}}}}', ["a", "b"]),
+        (b'{"session": {"mod\\u0065l": "a"}}', ["a"]),
+        (b'{"response": {"model": "a", "tools": [{"parameters": {"model": {}}}]}}', ["a"]),
+        (b'{"session": {"Model": "a"}}', [None]),
+        (b'{"session": {"model": ["a"]}}', [None]),
+        (b'{"session": {"model": "a"}', [None]),
+        ('{"session": {"model": "a"}}'.encode("utf-16"), [None]),
+        (b'{"type": "conversation.item.create", "item": {"model": "x"}}', []),
+    ],
+)
+def test_models_that_an_event_names(data: bytes, models: list[str | None]) -> None:
+    assert sorted(asked.model or "" for asked in models_named(data)) == sorted(m or "" for m in models)
+    assert all((asked.model is None) == (asked.unknown is not None) for asked in models_named(data))
