@@ -47,7 +47,7 @@ class Proxy:
             ended = self._random.randint(0, len(open_calls))
             self._record(open_calls[:ended])
             del open_calls[:ended]
-            time.sleep(self._random.uniform(0, 0.02))
+            time.sleep(self._random.uniform(0, 0.06))
         self._record(open_calls)
         self._writer.close()
 
