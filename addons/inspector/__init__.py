@@ -20,8 +20,7 @@ from mitmproxy.addonmanager import Loader
 
 from addons import marks
 from addons.fail_closed import observe_only
-from addons.inspector import content_view, figures
-from addons.inspector.kept import Kept
+from addons.inspector import content_view, figures, kept
 from addons.runtime import Runtime
 from store.event import Event
 
@@ -29,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 CONTENT = ("request", "response")
 """Fields of an event that hold what was said; the flow has that already."""
+
+awaiting: WeakValueDictionary[str, http.HTTPFlow] = WeakValueDictionary()
+"""Flows by the ids of their calls, until the events are there. Module state, which outlives a reload."""
 
 
 class Inspector:
@@ -38,10 +40,8 @@ class Inspector:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.kept: Kept | None = None
+        self.kept: kept.Kept | None = None
         """Set where flows are shown."""
-        self._flows: WeakValueDictionary[str, http.HTTPFlow] = WeakValueDictionary()
-        """By the id of the call, until its event is there."""
 
     def load(self, _: Loader) -> None:
         content_view.register()
@@ -50,7 +50,7 @@ class Inspector:
         view = ctx.master.addons.get("view")
         if view is None or self.runtime.services is None:
             return
-        self.kept = Kept(view)
+        self.kept = kept.of(view)
         if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
             ctx.options.update(web_columns=[*ctx.options.web_columns, "comment"])
         loop = asyncio.get_running_loop()
@@ -66,7 +66,7 @@ class Inspector:
     @observe_only
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if self.kept and isinstance(call := flow.metadata.get(marks.CALL), str) and flow.live:
-            self._flows[call] = flow
+            awaiting[call] = flow
 
     @observe_only
     def response(self, flow: http.HTTPFlow) -> None:
@@ -122,7 +122,7 @@ class Inspector:
         """On the loop: put what became of the calls on their flows, if those are still there."""
         updated = []
         for event, output in events:
-            shown = self._flows.pop(str(event.get("event_id")), None)
+            shown = awaiting.pop(str(event.get("event_id")), None)
             if shown is None:
                 continue
             shown.metadata[marks.EVENT] = event

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mitmproxy import flow
 
@@ -56,3 +57,13 @@ class Kept:
 def is_marked_by_user(candidate: flow.Flow) -> bool:
     """Whether somebody wants to keep it. The mark that we give to failed calls says nothing of the kind."""
     return bool(candidate.marked) and candidate.marked != candidate.metadata.get(marks.MARK)
+
+
+_of: WeakKeyDictionary[Any, Kept] = WeakKeyDictionary()
+
+
+def of(view: Any) -> Kept:
+    """The one of `view`. Module state, so that a reload of the script does not forget what is to go."""
+    if view not in _of:
+        _of[view] = Kept(view)
+    return _of[view]

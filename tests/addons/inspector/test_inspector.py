@@ -146,6 +146,22 @@ async def test_finished_calls_beyond_the_limit_leave_the_view() -> None:
         assert shown.view.get_by_id(loaded.id)
 
 
+async def test_a_reload_of_the_script_goes_on_with_what_was_begun() -> None:
+    with taddons.context() as context:  # type: ignore[no-untyped-call]
+        shown = Shown(context, keep=1)
+        ended, open_ = shown.begin("ended"), shown.begin("open")
+        shown.inspector.response(ended)
+        ended.live = False
+        context.master.addons.remove(shown.inspector)
+        successor = Inspector(shown.inspector.runtime)
+        context.master.addons.add(successor)
+        successor.running()
+        await shown.record({**build_event(exchange(), capture="all"), "event_id": "open"})
+        assert open_.comment
+        successor.response(open_)
+        assert not shown.view.get_by_id(ended.id)
+
+
 async def test_commands(tmp_path: Path) -> None:
     with taddons.context() as context:  # type: ignore[no-untyped-call]
         shown = Shown(context)
