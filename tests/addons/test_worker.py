@@ -206,3 +206,21 @@ def test_what_waits_for_the_disk_is_told_when_it_is_done(worker: Worker, disk: D
     disk.full = False
     call.recorded.result(10)
     assert worker.healthy
+
+
+def test_who_shows_events_gets_those_on_disk_and_can_break_nothing(worker: Worker, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def show(events: Sequence[Mapping[str, Any]]) -> None:
+        told.extend(str(event["event_id"]) for event in events)
+        raise RuntimeError("no screen")
+
+    worker.on_recorded = show
+    calls = [exchange() for _ in range(3)]
+    for call in calls:
+        worker.put(call)
+    worker.close()
+    lines = [line for file in (tmp_path / "spool").glob("*.jsonl") for line in file.read_text().splitlines()]
+    written = [json.loads(line) for line in lines]
+    ids = [record["event_id"] for record in written if record["type"] == "llm_proxy_usage"]
+    assert sorted(told) == sorted(ids) == sorted(call.id for call in calls)
