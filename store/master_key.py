@@ -138,8 +138,9 @@ def missing(store: Path) -> str:
 
 
 def beside(store: Path) -> Path:
-    """Where the key is that was made without being asked where."""
-    return store.with_suffix(".key")
+    """Where the key is that was made without being asked where: next to the file, not to a link to it."""
+    store = store.resolve()
+    return store.with_name(f"{store.name}.key") if store.suffix == ".key" else store.with_suffix(".key")
 
 
 def load(store: Path) -> MasterKeys | None:

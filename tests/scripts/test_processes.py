@@ -17,7 +17,10 @@ SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sl
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_output_goes_to_a_private_log_without_colours(tmp_path: Path) -> None:

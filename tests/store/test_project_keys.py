@@ -282,3 +282,17 @@ def test_references_are_kept_as_they_are(path: Path, store: TokenStore, referenc
     assert store.create_project("acme", reference).key.kind == reference
     assert column(path) == {"acme": reference}
     assert not master_key.beside(path).exists(), "no key, no master key"
+
+
+@pytest.mark.parametrize("name", ["store.key", "store"])
+def test_the_master_key_never_takes_the_place_of_the_store(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "real" / name
+    store = TokenStore.open(path)
+    store.create_project("acme", KEY)
+    store.close()
+    assert master_key.beside(path) != path
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    linked = TokenStore.open(link)
+    assert linked.api_key("acme").reveal() == KEY, "the key is next to the file, not to the link"
+    linked.close()
