@@ -184,6 +184,7 @@ def test_a_session_ends_with_its_token(
             begun += (soon - datetime.now(UTC)).total_seconds()
         error, closed = ended(connection)
         took = time.monotonic() - begun
+    print(f"{why}: ended after {took:.2f} s")
     assert error.code == {"inactive": "project_inactive"}.get(why, "invalid_api_key")
     assert closed.rcvd
     assert closed.rcvd.code == 1008
