@@ -13,7 +13,7 @@ from typing import Any
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from addons import mitm, options, seal, wire
+from addons import declared, mitm, options, seal, wire
 from addons.calls import open_calls
 from addons.cost import Prices, cost_of
 from addons.reporter import Reporter
@@ -63,7 +63,7 @@ class Runtime:
         seal.install()  # before anything that can fail
         mitm.on_request_headers_sent(wire.with_key)
         try:
-            options.declare(loader)
+            declared.declare(loader)
             options.refuse_vulnerable_mitmweb(type(ctx.master).__name__)
         except exceptions.OptionsError as error:
             self._refuse_start(error)
@@ -94,7 +94,7 @@ class Runtime:
         self.services.worker.pressure.policy = self.settings.spool_full
 
     def running(self) -> None:
-        for name in options.unknown(ctx.options):
+        for name in declared.unknown(ctx.options):
             self._refuse_start(
                 exceptions.OptionsError(
                     f"llmproxy: there is no option {name}; see `mitmdump -s addons/llmproxy.py --options`."

@@ -12,9 +12,9 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.master import Master
 
 from addons import counters, metrics, refusal
+from addons.declared import declare
 from addons.event import build_event, minimal_event
 from addons.openai.counting.tally import Approximate, Missing
-from addons.options import declare
 from dispatch import message
 from dispatch.catalog import BUILT_IN
 from dispatch.delivery import Totals

@@ -7,7 +7,8 @@ from mitmproxy import exceptions, options
 from mitmproxy.addonmanager import Loader
 from mitmproxy.master import Master
 
-from addons.options import Settings, declare, parse
+from addons.declared import declare
+from addons.options import Settings, parse
 from addons.usage_policy import Policy
 
 
