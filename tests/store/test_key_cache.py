@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,10 +76,21 @@ def finish_reading(cache: KeyCache, store: TokenStore) -> None:
     reading.exception(20)
 
 
-def test_an_encrypted_key_is_decrypted_once(store: TokenStore, cache: KeyCache, clock: Clock) -> None:
+def test_an_encrypted_key_is_decrypted_once(
+    store: TokenStore, cache: KeyCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def read(self: KeyCache, *arguments: Any) -> Secret:
+        readers.append(threading.current_thread())
+        return plain_read(self, *arguments)
+
+    plain_read = KeyCache._read
+    monkeypatch.setattr(KeyCache, "_read", read)
     project = store.create_project("acme", KEY)
-    assert not isinstance(cache.get(project), Secret), "a thread does it"
     assert settled(cache, store) == KEY
+    assert len(readers) == 1
+    assert readers != [threading.current_thread()], "another thread does it"
     clock.now += 1e6
     assert cache.get(project) is cache.get(store.update_project("acme", name="acme"))
     store.update_project("acme", api_key="sk-new")
