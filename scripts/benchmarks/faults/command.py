@@ -19,6 +19,7 @@ from rich.progress import track
 
 from scripts.benchmarks.faults.backend import AMBIGUOUS, CLEAN, Backend
 from scripts.benchmarks.faults.processes import PATIENCE, Proxy, command, dispatcher, environment
+from store.spool import cursor
 from store.spool.segment import segments
 
 GROUP = "/llm/faults"
@@ -140,27 +141,29 @@ class Course:
 
     def lose_cursor(self) -> None:
         self._end_dispatcher()
-        cursor = self.spool / "cursors" / "cloudwatch.json"
-        if cursor.exists():
-            self.bound += sum(path.read_bytes().count(b"\n") for path in segments(self.spool))
+        path = cursor.path_of(self.spool, "cloudwatch")
+        if path.exists():
+            self.bound += sum(each.read_bytes().count(b"\n") for each in segments(self.spool))
             if self.random.random() < 0.5:
-                cursor.unlink()
+                path.unlink()
             else:
-                data = bytearray(cursor.read_bytes())
+                data = bytearray(path.read_bytes())
                 data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-                cursor.write_bytes(data)
+                path.write_bytes(data)
         self.dispatcher = self._new_dispatcher()
 
     def second_dispatcher(self) -> None:
         """Started by mistake: it waits, and says for whom."""
+        deadline = time.monotonic() + PATIENCE
+        while cursor.holder(self.spool, "cloudwatch") != self.dispatcher.pid and time.monotonic() < deadline:
+            time.sleep(0.05)  # the first one is still starting
         second = dispatcher(self.spool, *self._arguments(), "--follow", stderr=subprocess.PIPE)
         assert second.stderr
         said = second.stderr.readline()
-        if "at work in another process" not in said and self.dispatcher.poll() is None:
+        if "at work in another process" not in said:
             self.problems.append(f"a second dispatcher said {said!r}")
         second.kill()
         second.wait(PATIENCE)
-        self.bound += BATCH  # it may have been the first one, where that was still starting
 
     def finish(self) -> dict[str, Any]:
         """End everything in order, drain, prove; the account."""
