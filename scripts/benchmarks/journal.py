@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import click
+from mitmproxy import http
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +39,7 @@ def _grant() -> Grant:
 
 
 def _call(body: bytes, number: int) -> Call:
-    request = SimpleNamespace(stream=False, raw_content=body)
+    request = http.Request.make("POST", "https://api.openai.com/v1/chat/completions", body)
     return Call(
         flow=cast(Any, SimpleNamespace(request=request)),
         method="POST",
