@@ -13,8 +13,9 @@ import pytest
 
 from store.spool import SpoolReader
 from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk
-from tests.live.conftest import StartProxy, Tenant
+from tests.live.conftest import StartProxy, Tenant, chat_chunks
 from tests.live.harness import Proxy, wait_for
+from tests.live.upstream import Upstream, stream_answer
 
 KILLS = 50
 COMMITTED = re.compile(r"committed up to (\S+)/(\d+)")
@@ -74,7 +75,7 @@ def test_committed_events_survive_kill_9(start_proxy: StartProxy, tenant: Tenant
         promised |= reported(proxy)
     events = read_all(proxy.spool)
     seen: dict[str, set[int]] = {}
-    for event in events:
+    for event in (event for event in events if event["type"] != "llm_proxy_writer"):
         seen.setdefault(str(event["writer"]), set()).add(int(str(event["seq"])))
     assert len(promised) == KILLS
     for writer, last in promised.items():
@@ -90,14 +91,22 @@ def test_committed_events_survive_kill_9(start_proxy: StartProxy, tenant: Tenant
     assert any(event["type"] == "llm_proxy_usage" for event in read_all(proxy.spool))
 
 
-def test_spool_that_cannot_be_written_refuses_new_calls(start_proxy: StartProxy, tenant: Tenant) -> None:
-    """The call that meets the failure was answered; its event waits, and new calls are refused."""
+def test_spool_that_cannot_be_written_refuses_new_calls(
+    start_proxy: StartProxy, tenant: Tenant, upstream: Upstream
+) -> None:
+    """The call that is under way goes on, and its event waits; new calls are refused until it is written."""
+    go_on = threading.Event()
+    first, *rest = chat_chunks()
+    plain_answer = upstream.handler
+    upstream.handler = lambda seen: stream_answer([first, go_on, *rest])
     proxy = start_proxy()
     _, token = tenant.token()
-    assert chat(reverse_sdk(proxy, token)).choices
-    proxy.wait_calls(1)
+    stream = iter(chat(reverse_sdk(proxy, token), stream=True))
+    next(stream)
+    upstream.handler = plain_answer
     proxy.process.rlimit(1, (1, -1))  # RLIMIT_FSIZE: no file may grow any more
-    assert chat(reverse_sdk(proxy, token)).choices
+    go_on.set()
+    assert len(list(stream)) == len(rest) - 2, "the client gets all, without the usage it has not asked for"
     url = f"{proxy.reverse_url}/v1/chat/completions"
 
     def status() -> int:
@@ -105,10 +114,13 @@ def test_spool_that_cannot_be_written_refuses_new_calls(start_proxy: StartProxy,
             url, headers=authorised(token), json={"model": MODEL, "messages": HELLO}, trust_env=False
         ).status_code
 
-    wait_for(lambda: status() == 503, "new calls are refused")
-    written = len(proxy.calls())
+    answered = len(upstream.requests)
+    assert status() == 503
+    wait_for(lambda: "the spool cannot be written" in proxy.output, "the failure is told")
+    assert status() == 503
+    assert len(upstream.requests) == answered, "what can't be recorded does not go upstream"
     proxy.process.rlimit(1, (-1, -1))
     wait_for(lambda: status() == 200, "calls are served again")
-    wait_for(lambda: len(proxy.calls()) > written + 1, "the events that waited are written")
-    calls = proxy.calls()
+    calls = proxy.wait_calls(4)
     assert [call["seq"] for call in calls] == list(range(1, len(calls) + 1))
+    assert (calls[0]["outcome"], calls[0]["stream"]) == ("ok", True), "the event that waited"
