@@ -204,7 +204,7 @@ def test_exit_codes(cli: Cli, command: list[str], code: int, said: str) -> None:
 
 
 def test_a_signal_reaches_the_program(cli: Cli, tenant: Tenant) -> None:
-    child = "print('up', flush=True)\ntry:\n time.sleep(60)\nfinally:\n print('end', flush=True)"
+    child = "try:\n print('up', flush=True)\n time.sleep(60)\nfinally:\n print('end', flush=True)"
     program = f"import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(5))\n{child}"
     running = subprocess.Popen(
         cli.command("run", *cli.upstream, "--", sys.executable, "-c", program),
