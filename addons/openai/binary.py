@@ -8,8 +8,8 @@ from typing import Any
 
 NAMES = frozenset({"b64_json", "partial_image_b64", "image_b64"})
 """Keys whose value is base64 wherever they stand."""
-SOUNDS = frozenset({"input_audio", "output_audio", "audio"})
-"""Parts of a realtime session's items."""
+SOUNDS = ("input_audio", "output_audio", "audio")
+"""Parts of a realtime session's items. No set: a type may be anything, also what has no hash."""
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 NUMBERS = frozenset({int, float})
 LONG = 1024

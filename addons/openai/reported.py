@@ -77,7 +77,9 @@ def _reported(summary: Summary, answer: Opened, response: Response) -> Usage | N
     if found is None and output.get("object") == "thread.run":
         steps = usages.read(assemble_threads.usage_of_steps(dict(output)))
         return steps.lacking("cut") if steps else None
-    if found is not None and objects(output.get("data")) and "partial_image_index" in output["data"][-1]:
+    if found is not None and any(
+        "partial_image_index" in image for image in objects(output.get("data"))[-1:]
+    ):
         return found.lacking("cut")
     if found is not None and answer.skipped and answer.events is not None and summary.endpoint == "images":
         return found.lacking("cut")

@@ -90,6 +90,7 @@ def strings(value: Any) -> Iterator[str]:
         yield from strings(item)
 
 
+@pytest.mark.slow
 def test_cut_streams() -> None:
     rng = random.Random(SEED)
     made = with_text = 0

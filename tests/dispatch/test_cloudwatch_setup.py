@@ -25,6 +25,8 @@ from scripts.cli import main
 from tests.dispatch.cloudwatch import REGION, client
 from tests.dispatch.conftest import AWS, Run, to_cloudwatch, usage_event, write
 
+pytestmark = pytest.mark.slow  # in sum
+
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., Result]
 ALL_ACTIONS = {f"logs:{name}" for name in (*OPERATIONS, "PutLogEvents")}

@@ -64,6 +64,7 @@ def test_stop_waits_for_a_child_that_cleans_up_and_kills_one_that_does_not(tmp_p
         processes.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, number: str) -> None:
     program = (

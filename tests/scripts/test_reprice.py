@@ -15,6 +15,8 @@ from store.spool import SpoolReader, SpoolWriter, scan
 from tests.addons.recorded.test_recorded import FORMS
 from tests.addons.test_repricing import call
 
+pytestmark = pytest.mark.slow  # in sum
+
 PRICES = "{id: openai, models: [{id: ours, prices: {input_mtok: 1, output_mtok: 2}}]}"
 
 

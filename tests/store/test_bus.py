@@ -24,6 +24,8 @@ from store.bus.link import shown  # noqa: E402
 from store.spool import SpoolReader, SpoolWriter  # noqa: E402
 from tests.live.harness import wait_for  # noqa: E402
 
+pytestmark = pytest.mark.slow  # in sum
+
 SHARED = os.environ.get("LLMPROXY_TEST_REDIS", "redis://127.0.0.1:6379/0")
 
 

@@ -48,3 +48,8 @@ def test_what_is_kept(value: Any) -> None:
 def test_the_size_of_joined_pieces(pieces: list[bytes]) -> None:
     """Each with its own padding, or one cut at any multiple of four."""
     assert size("".join(base64.b64encode(piece).decode() for piece in pieces)) == sum(map(len, pieces))
+
+
+def test_a_type_that_is_no_text() -> None:
+    value = {"type": ["audio"], "audio": "AAAA"}
+    assert without_binary(value) == value

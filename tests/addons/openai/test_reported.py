@@ -73,3 +73,11 @@ def test_a_reported_usage_has_no_code() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     summary = summarize(Request("POST", CHAT), Response(200, JSON, coded({**ANSWER, "usage": usage})))
     assert (summary.usage_missing, summary.usage_missing_code) == (None, None)
+
+
+@pytest.mark.parametrize("last", [1, None, "x", [], {}])
+def test_images_that_are_no_objects(last: Any) -> None:
+    body = {"data": [{"b64_json": "AAAA"}, last], "usage": {"input_tokens": 1, "output_tokens": 2}}
+    summary = summarize(Request("POST", "/v1/images/generations"), Response(200, JSON, coded(body)))
+    assert summary.usage is not None
+    assert summary.usage.output_tokens == 2

@@ -241,6 +241,7 @@ def recorded(kind: str) -> Iterator[tuple[dict[str, Any], bytes]]:
             yield exchange, body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "least"), [("chat", 190), ("responses", 170), ("threads/assistants", 10)])
 def test_recorded_streams(kind: str, least: int) -> None:
     endpoint, sdk = KINDS[kind]
