@@ -44,7 +44,7 @@ def test_each_piece_arrives_before_the_next_is_sent(
     upstream.handler = lambda seen: stream_answer([*pieces, *chat_chunks()[3:]])
 
     seen = []
-    with chat(WAYS[way](proxy, tenant.token()[1]), stream=True, timeout=10) as stream:
+    with chat(WAYS[way](proxy, tenant.token()[1]), stream=True, timeout=60) as stream:
         for piece in stream:
             if piece.choices and piece.choices[0].delta.content:
                 received[len(seen)].set()
