@@ -113,7 +113,9 @@ class TokenStore:
     ) -> Project:
         """Change what is given. A new key is used from the next request on."""
         project = self.get_project(id_or_name)
-        changes: dict[str, Any] = {"updated_at": rfc3339(datetime.now(UTC))}
+        # Later than the last change, be that within the same millisecond: proxies tell changes by it.
+        changed = max(datetime.now(UTC), project.updated_at + timedelta(milliseconds=1))
+        changes: dict[str, Any] = {"updated_at": rfc3339(changed)}
         if name is not KEEP:
             changes["name"] = validation.name(name)
         if api_key is not KEEP:

@@ -47,6 +47,12 @@ def test_project_round_trip(store: TokenStore) -> None:
     assert KEY not in str(made.as_dict())
 
 
+def test_each_change_of_a_project_is_later_than_the_one_before(store: TokenStore) -> None:
+    store.create_project("acme", "sk-real")
+    seen = [store.update_project("acme", api_key="env:KEY").updated_at for _ in range(20)]
+    assert sorted(set(seen)) == seen
+
+
 def test_project_names_are_unique(store: TokenStore) -> None:
     store.create_project("acme", KEY)
     store.create_project("other", KEY)
