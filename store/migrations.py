@@ -91,3 +91,39 @@ def m005_token_rotation(db: Database) -> None:
     for column in ("previous_sha256", "previous_prefix", "previous_ends_at", "last_used_from"):
         tokens.add_column(column, str)
     tokens.create_index(["previous_sha256"], unique=True)
+
+
+@migrations()
+def m006_limits(db: Database) -> None:
+    """Limits of tokens and projects, and the ledger of what was used of them (:mod:`store.ledger`)."""
+    for table in ("projects", "tokens"):
+        _table(db, table).add_column("limits", str, not_null_default="{}")
+    db.execute("DROP TRIGGER revision_token_updated")
+    db.execute(
+        "CREATE TRIGGER revision_token_updated "
+        "AFTER UPDATE OF project_id, active, expires_at, max_requests, metadata, sha256, limits ON tokens "
+        "BEGIN UPDATE revision SET number = number + 1; END"
+    )
+    numbers = ("requests", "tokens", "nano_usd")
+    holds = _ledger_table(
+        db,
+        "holds",
+        {"call_id": str, "token_id": str, "project_id": str, "process": str},
+        ("taken_at", "hour", *numbers, "counted", "running", "expires_at", "settled_at"),
+        pk=("call_id",),
+    )
+    for columns in (["token_id", "settled_at"], ["project_id", "settled_at"], ["process"], ["settled_at"]):
+        holds.create_index(columns)
+    _ledger_table(db, "spend", {"subject": str}, ("hour", *numbers, "assumed"), pk=("subject", "hour"))
+    rates = _ledger_table(db, "rates", {"subject": str}, ("second", *numbers[:2]), pk=("subject", "second"))
+    rates.create_index(["second"])
+    topups = {"id": str, "subject": str, "unit": str, "period": str}
+    _ledger_table(db, "topups", topups, ("amount", "at"), pk=("id",)).create_index(["subject"])
+    _ledger_table(db, "rolled", {"writer": str}, ("seq",), pk=("writer",))
+
+
+def _ledger_table(
+    db: Database, name: str, texts: dict[str, type[str]], numbers: tuple[str, ...], *, pk: tuple[str, ...]
+) -> Table:
+    columns: dict[str, type] = {**texts, **dict.fromkeys(numbers, int)}
+    return _table(db, name).create(columns, pk=pk, not_null=set(columns), strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from store.limits import NONE, Limits
 from store.project_keys import StoredKey
 
 
@@ -30,6 +31,8 @@ class Project:
     active: bool
     created_at: datetime
     updated_at: datetime
+    limits: Limits = NONE
+    """For all its tokens together."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output; the key is left out."""
@@ -40,6 +43,7 @@ class Project:
             "key": self.key.kind,
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
+            "limits": self.limits.as_dict(),
         }
 
 
@@ -66,6 +70,7 @@ class Token:
     """Of the text that the token had before it was rotated."""
     previous_ends_at: datetime | None = None
     """Until when that one is good, too."""
+    limits: Limits = NONE
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output."""
@@ -83,6 +88,7 @@ class Token:
             "last_used_from": self.last_used_from,
             "previous_prefix": self.previous_prefix,
             "previous_ends_at": _shown(self.previous_ends_at),
+            "limits": self.limits.as_dict(),
         }
 
 
@@ -94,6 +100,16 @@ class Grant:
     token: Token
     secret_ends_at: datetime | None = None
     """When the text that was presented ends: the token was rotated, and this is its previous one."""
+
+    @property
+    def limits(self) -> tuple[Limits, Limits]:
+        """The token's and its project's; the stricter holds."""
+        return self.token.limits, self.project.limits
+
+    @property
+    def needs_claim(self) -> bool:
+        """Whether its calls have to ask the ledger before they may pass."""
+        return self.token.max_requests is not None or any(each.need_claims for each in self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +131,7 @@ class TokenOrder:
     expires_at: datetime | None = None
     max_requests: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = NONE
 
 
 @dataclass(frozen=True, slots=True)

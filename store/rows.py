@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from store import limits
 from store.models import Project, Token
 from store.project_keys import StoredKey
 
@@ -22,6 +23,7 @@ def project_of(row: Row) -> Project:
         active=bool(row["active"]),
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),
+        limits=limits.from_json(row["limits"]),
     )
 
 
@@ -40,6 +42,7 @@ def token_of(row: Row) -> Token:
         last_used_from=row["last_used_from"],
         previous_prefix=row["previous_prefix"],
         previous_ends_at=_moment(row["previous_ends_at"]),
+        limits=limits.from_json(row["limits"]),
     )
 
 

@@ -18,6 +18,7 @@ from uuid_utils import uuid7
 from store import key_references, validation
 from store.database import open_database, translated
 from store.errors import Conflict, Invalid, NotFound
+from store.limits import NONE, Limits
 from store.models import Project, Selection, Token, TokenOrder, Use, rfc3339
 from store.project_keys import ProjectKeys
 from store.rows import project_of, token_of
@@ -63,7 +64,7 @@ class TokenStore:
 
     # Projects
 
-    def create_project(self, name: str, api_key: str) -> Project:
+    def create_project(self, name: str, api_key: str, *, limits: Limits = NONE) -> Project:
         """`api_key` is kept encrypted, unless it is a reference (:mod:`store.key_references`).
 
         Raises Conflict where the name is taken, KeyUnavailable where the master key is missing or wrong.
@@ -75,6 +76,7 @@ class TokenStore:
             "active": 1,
             "created_at": now,
             "updated_at": now,
+            "limits": limits.as_json(),
         }
         self._check_key(api_key)
         with (
@@ -109,7 +111,13 @@ class TokenStore:
             return [project_of(row) for row in self._db.query("SELECT * FROM projects ORDER BY name")]
 
     def update_project(
-        self, id_or_name: str, *, name: str = KEEP, api_key: str = KEEP, active: bool = KEEP
+        self,
+        id_or_name: str,
+        *,
+        name: str = KEEP,
+        api_key: str = KEEP,
+        active: bool = KEEP,
+        limits: Limits = KEEP,
     ) -> Project:
         """Change what is given. A new key is used from the next request on."""
         project = self.get_project(id_or_name)
@@ -122,6 +130,8 @@ class TokenStore:
             self._check_key(api_key)
         if active is not KEEP:
             changes["active"] = int(active)
+        if limits is not KEEP:
+            changes["limits"] = limits.as_json()
         with (
             self.keys.exclusively(),
             self._changing(f"a project named {name!r} exists already; choose another name."),
@@ -147,10 +157,11 @@ class TokenStore:
         expires_at: datetime | None = None,
         max_requests: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        limits: Limits = NONE,
         prefix: str = validation.TOKEN_PREFIX,
     ) -> tuple[Token, Secret]:
         """A new token of `project` (id or name), and its text, which cannot be read again later."""
-        order = TokenOrder(project, expires_at, max_requests, metadata or {})
+        order = TokenOrder(project, expires_at, max_requests, metadata or {}, limits)
         return self.create_tokens([order], prefix=prefix)[0]
 
     def create_tokens(
@@ -214,8 +225,9 @@ class TokenStore:
         expires_at: datetime | None = KEEP,
         max_requests: int | None = KEEP,
         metadata: Mapping[str, str] = KEEP,
+        limits: Limits = KEEP,
     ) -> Token:
-        """Change what is given; `metadata` replaces the whole map."""
+        """Change what is given; `metadata` and `limits` replace all that there were."""
         self.get_token(token_id)
         changes: dict[str, Any] = {}
         if expires_at is not KEEP:
@@ -225,6 +237,8 @@ class TokenStore:
             changes["max_requests"] = validation.max_requests(max_requests)
         if metadata is not KEEP:
             changes["metadata"] = validation.metadata(metadata)
+        if limits is not KEEP:
+            changes["limits"] = validation.token_limits(limits).as_json()
         if changes:
             with self._changing("the token could not be changed."):
                 self._db.table("tokens").update(token_id, changes)
@@ -323,4 +337,5 @@ def _new_row(order: TokenOrder, project_id: str, text: str, prefix: str) -> dict
         "previous_sha256": None,
         "previous_prefix": None,
         "previous_ends_at": None,
+        "limits": validation.token_limits(order.limits).as_json(),
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from store.errors import Invalid
+from store.limits import Limits
 
 TOKEN_PREFIX = "sk-llmp-"  # noqa: S105 - the part that tokens share
 """How new tokens begin, unless another is asked for. ``sk-`` contents SDKs and secret scanners."""
@@ -63,6 +64,12 @@ def overlap(value: timedelta) -> timedelta:
 def max_requests(value: int | None) -> int | None:
     if value is not None and not 0 <= value < 2**53:
         raise Invalid(f"max_requests {value}: use 0 or more, or none for any number.")
+    return value
+
+
+def token_limits(value: Limits) -> Limits:
+    if value.max_requests is not None:
+        raise Invalid("limits.max_requests is for projects; a token has max_requests of its own.")
     return value
 
 
