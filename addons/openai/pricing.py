@@ -90,7 +90,7 @@ def _priced(call: Call, model: str, usage: Json, tools: Json, prices: Prices) ->
         raise Unpriced("unit_unknown", f"the price of {model!r} is given as zero")
     sources = [found.source]
     left_out: list[str] = []
-    if found.provider == OPENAI and _in_region(call.host, model):
+    if found.provider == OPENAI and in_region(call.host, model):
         dollars *= price_table.RESIDENCY
         sources.append(price_table.SOURCE)
     if tools:
@@ -104,7 +104,8 @@ def _priced(call: Call, model: str, usage: Json, tools: Json, prices: Prices) ->
     return Cost(dollars, source)
 
 
-def _in_region(host: str, model: str) -> bool:
+def in_region(host: str, model: str) -> bool:
+    """Whether a model is dearer on this host, which keeps data in a region."""
     region = price_table.RESIDENCY_HOST.fullmatch(host)
     return bool(region and price_table.RESIDENCY_MODELS.match(normalise(model)))
 

@@ -66,7 +66,7 @@ def count(endpoint: str, model: str | None, request: Any, output: Any) -> Count:
     some 4 s (see `counting.tokenizer.BUDGET`), and 0.3 s to load a vocabulary, once: never on the event loop.
     """
     counted = Model.of(model)
-    given = _count_input(endpoint, counted, request, output)
+    given = count_input(endpoint, counted, request, output)
     answered = _count_output(endpoint, counted, request, output)
     if given is None and not (answered and answered.tokens):
         return Count(missing=["request"])
@@ -88,7 +88,8 @@ def count(endpoint: str, model: str | None, request: Any, output: Any) -> Count:
     return result
 
 
-def _count_input(endpoint: str, model: Model, request: Any, output: Any) -> Tally | None:
+def count_input(endpoint: str, model: Model, request: Any, output: Any = None) -> Tally | None:
+    """The input alone; None where nothing can be said of it."""
     if isinstance(request, str):
         return _not_whole(request, "request")
     if not isinstance(request, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from addons.openai.counting import rules
-from addons.openai.counting.tokenizer import Tokenizer
+from addons.openai.counting.tokenizer import ByteCounter, Tokenizer
 from addons.openai.vocabulary import normalise
 
 
@@ -16,8 +16,13 @@ class Model:
     name: str
     """Normalised."""
     rules: rules.Rules
-    n: Tokenizer
+    n: Tokenizer | ByteCounter
 
     @classmethod
     def of(cls, name: str | None) -> Model:
         return cls(normalise(name or ""), rules.of(name), Tokenizer(name))
+
+    @classmethod
+    def by_bytes(cls, name: str | None) -> Model:
+        """Counts bytes where the other counts tokens: an upper bound, and needs no vocabulary."""
+        return cls(normalise(name or ""), rules.of(name), ByteCounter())

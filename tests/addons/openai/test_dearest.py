@@ -1,0 +1,103 @@
+"""What a call costs at most."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from addons.openai.bill import Unpriced
+from addons.openai.dearest import nano_usd, of_models
+from addons.openai.most import FORM_MODELS, Most
+from addons.openai.pricing import Call, price
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+HERE = Call(None, NOW, host="api.openai.com")
+
+
+def dollars(most: Most, call: Call = HERE) -> Decimal:
+    return Decimal(nano_usd(most, call)) / 10**9
+
+
+def test_tokens() -> None:
+    most = Most("gpt-4o", input_tokens=1_000_000, output_tokens=1_000_000)
+    assert dollars(most) == Decimal("2.5") + 10
+
+
+def test_rounded_up() -> None:
+    assert nano_usd(Most("gpt-4o-mini", input_tokens=1), HERE) == 150
+    assert nano_usd(Most("gpt-5-nano", input_tokens=1), HERE) == 50
+
+
+@pytest.mark.parametrize(("tier", "cost"), [(None, "1.25"), ("flex", "0.625"), ("priority", "2.5")])
+def test_the_tier_that_is_asked_for(tier: str | None, cost: str) -> None:
+    assert dollars(Most("gpt-5", input_tokens=1_000_000, tier=tier)) == Decimal(cost)
+
+
+def test_writing_to_the_cache_is_dearer_than_not() -> None:
+    plain = price(Call("gpt-5.6-sol", NOW), {"input_tokens": 10_000, "output_tokens": 0})
+    assert plain.usd is not None
+    assert dollars(Most("gpt-5.6-sol", input_tokens=10_000)) == plain.usd * Decimal("1.25")
+
+
+def test_a_long_context_may_be_reached() -> None:
+    least = dollars(Most("gpt-5.4", input_tokens=272_000))
+    assert dollars(Most("gpt-5.4", input_tokens=300_000)) > 2 * least
+
+
+def test_sound_is_the_dearest() -> None:
+    text = dollars(Most("gpt-audio", input_tokens=1000, output_tokens=1000))
+    given = dollars(Most("gpt-audio", input_tokens=1000, output_tokens=1000, given={"audio"}))
+    both = dollars(Most("gpt-audio", input_tokens=1000, output_tokens=1000, given={"audio"}, made={"audio"}))
+    assert text < given < both
+
+
+def test_tools() -> None:
+    most = Most("gpt-5", input_tokens=1, hosted={"web_search_calls": 2, "file_search_calls": 4})
+    assert dollars(most) >= 2 * Decimal("0.01") + 4 * Decimal("0.0025")
+    small = Most("gpt-5", input_tokens=1, hosted={"containers": 1})
+    unknown = Most("gpt-5", input_tokens=1, hosted={"containers": 1}, memory="")
+    assert dollars(small) < Decimal("0.031") < Decimal("1.9") < dollars(unknown)
+
+
+def test_pictures_sound_and_speech() -> None:
+    assert dollars(Most("dall-e-3", images=2)) == Decimal("0.24")
+    assert dollars(Most("whisper-1", seconds=3600)) == Decimal("0.36")
+    assert dollars(Most("tts-1", characters=1_000_000, input_tokens=9)) == Decimal(15)
+    upload = Most(None, 16_000, 2_000, seconds=34_953, given={"audio"})
+    assert of_models(upload, FORM_MODELS["audio_transcriptions"], HERE) > 3 * 10**9
+
+
+def test_a_region_is_dearer() -> None:
+    most = Most("gpt-5.4", input_tokens=1000)
+    assert dollars(most, Call(None, NOW, host="eu.api.openai.com")) == dollars(most) * Decimal("1.1")
+
+
+def test_nothing_costs_nothing() -> None:
+    assert nano_usd(Most(), HERE) == 0
+
+
+@pytest.mark.parametrize(
+    ("most", "code"),
+    [
+        (Most("no-such-model", input_tokens=1), "model_unknown"),
+        (Most(None, input_tokens=1), "model_unknown"),
+        (Most("gpt-4o", input_tokens=1, tier="turbo"), "tier_unknown"),
+        (Most("gpt-4o", unbounded="because"), "unbounded"),
+        (Most("gpt-image-1", images=1), "unit_unknown"),
+    ],
+)
+def test_no_price(most: Most, code: str) -> None:
+    with pytest.raises(Unpriced) as caught:
+        nano_usd(most, HERE)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 1234, "output_tokens": 567}])
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-5", "gpt-5.6-sol", "o3", "gpt-4.1", "gpt-audio"])
+def test_never_less_than_the_price(model: str, usage: dict[str, Any]) -> None:
+    paid = price(Call(model, NOW, host="api.openai.com"), usage).usd
+    assert paid is not None
+    assert dollars(Most(model, **usage)) >= paid
