@@ -16,7 +16,7 @@ from addons.event import attribution, user_of
 from addons.fail_closed import fail_closed, refuse
 from addons.headers import client_info
 from addons.openai.azure import deployment
-from addons.openai.glance import Glance, glance
+from addons.openai.glance import glance
 from addons.runtime import Runtime
 from store.event import SESSION_TYPE, Event
 from store.models import rfc3339
@@ -59,10 +59,15 @@ class Opening:
         refuse(flow, why_not)
 
 
-def opening(call: Call) -> Event:
-    """What is known of a call before it goes upstream: fields of its event."""
+def opening(call: Call, body: bytes | None = None) -> Event:
+    """What is known of a call before it goes upstream: fields of its event.
+
+    `body`: of a request within the call's WebSocket session, in the place of its own.
+    """
     request = call.flow.request
-    seen = Glance() if request.stream else glance(call.request_body or request.raw_content or b"")
+    if body is None:
+        body = b"" if request.stream else call.request_body or request.raw_content or b""
+    seen = glance(body)
     path = call.url.partition("?")[0]
     model = seen.model or deployment(path)
     user = user_of(call.grant.token.metadata) if call.grant else None

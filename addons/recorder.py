@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from mitmproxy import ctx, http
 
-from addons import drain, include_usage, mitm, realtime
+from addons import drain, include_usage, mitm, session
 from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
@@ -92,8 +92,8 @@ class Recorder:
             logger.error("llmproxy: call %s ended after the recorder was closed; its event is lost", call.id)
             return
         session_end = None
-        if (session := realtime.finish(call.flow, outcome, services)) is not None:
-            outcome, session_end = session
+        if (over := session.finish(call.flow, outcome, services)) is not None:
+            outcome, session_end = over
         exchange = _exchange(call, _outcome(call, outcome))
         exchange.session_end = session_end
         exchange.drained = call.left and outcome == "ok"

@@ -114,6 +114,13 @@ NO_WEBSOCKET = Refusal(
     "websocket_only",
     "The proxy upgrades connections only to WebSockets of version 13 (RFC 6455).",
 )
+TOO_MANY_WAITING = Refusal(
+    429,
+    "too_many_waiting",
+    "Too many requests wait for their answers on this WebSocket; send more when some have come.",
+    type="rate_limit_error",
+    retry_after=1,
+)
 FORM_TOO_LARGE = Refusal(
     413,
     "form_too_large",
@@ -134,6 +141,11 @@ def endpoint_refused(endpoint: str) -> Refusal:
         BY_REASON[Reason.ENDPOINT_NOT_ALLOWED].code,
         f"Endpoint {endpoint!r} is not allowed through the proxy (option llm_endpoints).",
     )
+
+
+def event_refused(why: str) -> Refusal:
+    """400 for a message on a WebSocket that is none of the events that the gate understands."""
+    return Refusal(400, "event_not_allowed", why)
 
 
 def model_refused(model: str) -> Refusal:

@@ -94,6 +94,7 @@ def test_every_refusal_is_documented() -> None:
             *refusal.BY_REASON.values(),
             refusal.destination_refused(""),
             refusal.model_refused(""),
+            refusal.event_refused(""),
         ]
     }
     table = README.split("### What clients see")[1].split("\n## ")[0]

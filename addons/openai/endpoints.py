@@ -155,9 +155,8 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
     _route("POST", r"(?:containers|skills)(?:/.+)?", "hosted", "unmetered", LATER),
     _route("POST", r"audio/(?:voices|voice_consents)(?:/.+)?", "hosted", "unmetered", LATER),
     _route("POST", r"content_provenance_checks", "hosted", "unmetered", LATER),
-    # Sessions: any number of calls in one; their frames are read by addons/realtime.py. Those of Responses
-    # wait for the ownership of earlier answers, which their frames name.
-    _route(UPGRADE, r"responses", "responses", "unmetered", TOKENS, JSON | ModelIn.FRAMES),
+    # Sessions: any number of calls in one; their frames are read by addons/realtime.py.
+    _route(UPGRADE, r"responses", "responses", "inference", TOKENS, JSON | ModelIn.FRAMES),
     _route(UPGRADE, r"realtime", "realtime", "inference", TOKENS | Bills.SECONDS, QUERY),
     _route("GET", r"realtime", "realtime", "unmetered", LATER, QUERY),
     _route(

@@ -1,32 +1,30 @@
 """Sessions over a WebSocket (Realtime, Responses), taken apart into the answers that are billed.
 
 A session holds any number of answers. A realtime session tells them apart by the response's id, several may
-be under way at once, and the server begins some unasked, where it hears speech; Responses come one after the
-other. A transcription within a realtime session is billed apart, by the item's id, at its own model's price.
-Each answer becomes an exchange as it would have come over HTTP. Source: the API reference, Realtime client
-and server events, and Responses over WebSocket.
+be under way at once, and the server begins some unasked, where it hears speech. Those of Responses come one
+after the other within a lane (`stream_id`), of which there may be several; the server begins one unasked
+where the client steered the one before. A transcription within a realtime session is billed apart, by the
+item's id, at its own model's price. Each answer becomes an exchange as it would have come over HTTP. Source:
+the API reference (Realtime client and server events, Responses over WebSocket) and the official SDK's types.
 """
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import msgspec
-
 from addons.openai.binary import without_binary
-from addons.openai.model_of import Asked
+from addons.openai.client_events import ASKS, STEERS, as_object, read_head
 from addons.openai.values import Json, text
 
 ENDS = frozenset(
     {"response.completed", "response.done", "response.failed", "response.incomplete", "response.cancelled"}
 )
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-ASKS = "response.create"
 BEGINS = "response.created"
 ERROR = "error"
 STATES_SESSION = frozenset(
@@ -38,13 +36,11 @@ SOUND = frozenset({"response.output_audio.delta", "response.audio.delta"})
 KEPT = 2**20
 """Bytes of an unfinished answer's events that are kept; its last event says everything again."""
 ASKED = 100
-"""Requests that wait for their answer, at most; older ones are forgotten."""
+"""Requests that wait for their answer, at most."""
+ASKED_BYTES = 64 * 2**20
+"""Size of all of them together, at most."""
 REMEMBERED = 10_000
 """Ids of answers that are over, which do not begin again."""
-UNREAD = frozenset({"tools", "item", "metadata", "variables", "schema", "parameters"})
-"""Members of a client's event that hold a user's own names, or nothing that chooses the session's model.
-
-So does a list ``input``; ``audio.input`` is another matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +59,12 @@ class Turn:
 
     asked: bytes = b""
     """The client's event, without sound; empty where the server began by itself."""
+    asked_id: str = ""
+    """The `event_id` that the client gave it."""
+    lane: str = ""
+    """Its `stream_id`: answers in one lane come one after the other."""
+    continues: str = ""
+    """The `previous_response_id` that was asked for."""
     id: str | None = None
     """Of the response, or of the item that was transcribed."""
     model: str | None = None
@@ -72,17 +74,23 @@ class Turn:
     first: float | None = None
     """When the first event after its beginning came."""
     ended: float | None = None
+    begun: bool = False
+    """Whether the server has begun it."""
     over: bool = False
     whole: bool = False
     """Whether the server ended it; False where the session ended before."""
     transcription: bool = False
     usage: Any = None
     """As reported."""
-    event_id: str = ""
-    """For whoever records it."""
     size: int = 0
     doubtful: bool = False
     """Whether an error came that may have been about this request."""
+    event_id: str = ""
+    """For whoever records it, as are the next two: the id under which it is known."""
+    counted: bool = False
+    """Whether it was held against the limits."""
+    opened: bool = False
+    """Whether it was written down."""
 
     def add(self, data: bytes, at: float | None) -> None:
         """Keep an event, if there is room; the first one is never without."""
@@ -107,21 +115,27 @@ class Turns:
         self.model: str | None = None
         """Of the session, as the server said."""
         self.transcription_model: str | None = None
-        self._sequential = sequential
-        self._asked: deque[Turn] = deque(maxlen=ASKED)
+        self.sequential = sequential
+        """Responses: one answer at a time in each lane."""
+        self._asked: list[Turn] = []
+        self._steered: OrderedDict[str, Turn] = OrderedDict()
+        """What clients added to answers, by the id of those."""
         self._open: dict[str, Turn] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
 
+    @property
+    def full(self) -> bool:
+        """Whether no more requests should come before answers do."""
+        return len(self._asked) >= ASKED or sum(len(turn.asked) for turn in self._asked) > ASKED_BYTES
+
     def take(self, frame: Frame) -> list[Turn]:
-        """The answers that begin or are `over` with this frame."""
+        """The answers that are asked for, begun or `over` with this frame."""
         head = read_head(frame.data)
         kind = text(head.get("type"))
         if frame.from_client:
-            if kind == ASKS:
-                self._asked.append(Turn(_without_sound(frame.data), started=frame.at))
-            return []
+            return self._ask(frame, head, kind)
         if kind in STATES_SESSION:
-            self._learn(_object(frame.data))
+            self._learn(as_object(frame.data))
         elif kind == BEGINS:
             return self._begin(frame)
         elif kind in ENDS:
@@ -129,9 +143,9 @@ class Turns:
         elif kind == TRANSCRIBED:
             return [self._transcribed(frame)]
         elif kind == ERROR:
-            return self._fail(frame)
+            return self._fail(frame, head)
         elif kind not in SOUND:
-            turn = self._turn_of(head.get("response_id"))
+            turn = self._turn_of(head)
             if turn is not None:
                 turn.add(frame.data, frame.at)
         return []
@@ -145,43 +159,78 @@ class Turns:
             turn.over = True
         return left
 
-    def _turn_of(self, id_: object) -> Turn | None:
-        """Realtime names the response in each event; Responses leave it out, having only one."""
-        if isinstance(id_, str):
+    def _ask(self, frame: Frame, head: Mapping[str, Any], kind: str) -> list[Turn]:
+        if kind not in (ASKS, STEERS):
+            return []
+        turn = asked_with(frame, head)
+        if kind == STEERS:
+            remember(self._steered, turn.continues, turn, ASKED)
+            return []
+        if not self.sequential and len(self._asked) >= ASKED:
+            self._asked.pop(0)  # its answer will be told apart by its id; only the request is lost
+        self._asked.append(turn)
+        return [turn]
+
+    def _turn_of(self, head: Mapping[str, Any]) -> Turn | None:
+        """Realtime names the response in each event; Responses leave it out, having one in each lane."""
+        if isinstance(id_ := head.get("response_id"), str):
             return self._open.get(id_)
-        return next(iter(self._open.values()), None) if self._sequential else None
+        return self._running(text(head.get("stream_id"))) if self.sequential else None
+
+    def _running(self, lane: str) -> Turn | None:
+        return next((turn for turn in self._open.values() if turn.lane == lane), None)
+
+    def _waiting(self, lane: str) -> Turn | None:
+        """The request that is next in its lane; Realtime has only one."""
+        return next((turn for turn in self._asked if turn.lane == lane or not self.sequential), None)
 
     def _begin(self, frame: Frame) -> list[Turn]:
-        id_ = _response_id(_object(frame.data))
-        again = self._sequential and bool(self._asked)  # a stand-in server may use one id for all its answers
+        event = as_object(frame.data)
+        id_, lane = _response_id(event), text(event.get("stream_id"))
+        # A stand-in server may use one id for all its answers.
+        again = self.sequential and self._waiting(lane)
         if id_ in self._open or (id_ in self._over and not again):
             return []
         self._over.pop(id_, None)
-        turn = self._asked.popleft() if self._asked else Turn(started=frame.at)
-        turn.id, turn.model = id_, self.model
+        turn = self._requested(event, frame.at)
+        turn.id, turn.model, turn.begun = id_, self.model, True
         turn.add(frame.data, frame.at)
         self._open[id_] = turn
         return [turn]
 
+    def _requested(self, event: Json, at: float | None) -> Turn:
+        """The request that an answer is the answer to, no longer waiting; a new one where it came unasked."""
+        lane, response = text(event.get("stream_id")), event.get("response")
+        previous = text(response.get("previous_response_id")) if isinstance(response, dict) else ""
+        waiting, steered = self._waiting(lane), self._steered.pop(previous, None)
+        if steered is not None and (waiting is None or waiting.continues != previous):
+            steered.lane = lane
+            return steered
+        if waiting is None:
+            return Turn(lane=lane, started=at)
+        self._asked.remove(waiting)
+        return waiting
+
     def _end(self, frame: Frame) -> list[Turn]:
-        event = _object(frame.data)
+        event = as_object(frame.data)
         id_ = _response_id(event)
         if id_ in self._over:
             return []
-        turn = self._open.pop(id_, None) or Turn(id=id_, model=self.model, started=frame.at)
+        turn = self._open.pop(id_, None)
+        if turn is None:
+            turn = self._requested(event, frame.at) if self.sequential else Turn(started=frame.at)
+            turn.id, turn.model = id_, self.model
         response = event.get("response")
         turn.usage = response.get("usage") if isinstance(response, dict) else None
         turn.size = 0  # there is always room for the last event
         turn.add(frame.data, frame.at)
         turn.over = turn.whole = True
         if id_:
-            self._over[id_] = None
-            if len(self._over) > REMEMBERED:
-                self._over.popitem(last=False)
+            remember(self._over, id_, None, REMEMBERED)
         return [turn]
 
     def _transcribed(self, frame: Frame) -> Turn:
-        event = _object(frame.data)
+        event = as_object(frame.data)
         usage = event.get("usage")
         answer = {"id": event.get("item_id"), "object": "realtime.transcription"}
         answer |= {"text": event.get("transcript"), "usage": usage}
@@ -191,21 +240,35 @@ class Turns:
         turn.over = turn.whole = True
         return turn
 
-    def _fail(self, frame: Frame) -> list[Turn]:
+    def _fail(self, frame: Frame, head: Mapping[str, Any]) -> list[Turn]:
         """An error: of Responses it ends the answer; of Realtime it says that a client's event failed."""
-        if not self._sequential:
-            for turn in self._asked:
-                turn.doubtful = True
+        if not self.sequential:
+            self._doubt(as_object(frame.data))
             return []
-        if self._open:
-            turn = self._open.pop(next(iter(self._open)))
-        elif self._asked:
-            turn = self._asked.popleft()
+        lane = text(head.get("stream_id"))
+        running, waiting = self._running(lane), self._waiting(lane)
+        # One that is numbered belongs to the answer's own stream, another to a request that has none yet.
+        about_running = running is not None and (head.get("sequence_number") is not None or waiting is None)
+        if about_running and running is not None:
+            turn = self._open.pop(running.id or "")
+        elif waiting is not None:
+            turn = waiting
+            self._asked.remove(waiting)
         else:
             return []
         turn.add(frame.data, frame.at)
         turn.over = turn.whole = True
         return [turn]
+
+    def _doubt(self, event: Json) -> None:
+        """Of Realtime's requests the one that failed is no answer; without its name it may be any."""
+        error = event.get("error")
+        about = text(error.get("event_id")) if isinstance(error, dict) else ""
+        named = [turn for turn in self._asked if about and turn.asked_id == about]
+        for turn in named:
+            self._asked.remove(turn)
+        for turn in self._asked if not about else ():
+            turn.doubtful = True
 
     def _learn(self, event: Json) -> None:
         """The models of a session, as the server states them."""
@@ -222,6 +285,24 @@ class Turns:
         for place in places:
             if isinstance(place, dict):
                 self.transcription_model = text(place.get("model")) or self.transcription_model
+
+
+def asked_with(frame: Frame, head: Mapping[str, Any]) -> Turn:
+    """The answer that a client's event asks for, before there is any of it."""
+    return Turn(
+        _without_sound(frame.data),
+        asked_id=text(head.get("event_id")),
+        lane=text(head.get("stream_id")),
+        continues=text(head.get("previous_response_id")),
+        started=frame.at,
+    )
+
+
+def remember(those: OrderedDict[str, Any], key: str, value: Any, most: int) -> None:
+    """Add an entry, and forget the oldest one beyond `most`."""
+    those[key] = value
+    if len(those) > most:
+        those.popitem(last=False)
 
 
 def url_of(url: str, turn: Turn) -> str:
@@ -246,72 +327,10 @@ def headers_of(turn: Turn) -> list[tuple[str, str]]:
     return [("content-type", turn.answer()[0]), *model]
 
 
-def models_named(data: bytes) -> Iterator[Asked]:
-    """Every model that a client's event names, read strictly: for decisions.
-
-    Transcription models count too. What a session's tools or a user's own data call so does not.
-
-    >>> list(models_named(b'{"type": "session.update", "session": {"model": "gpt-realtime"}}'))
-    [Asked(model='gpt-realtime', unknown=None)]
-    """
-    lowered = data.lower()
-    if b"model" not in lowered and b"\\u" not in lowered and b"\x00" not in data:
-        return
-    try:
-        todo: list[Any] = [json.loads(data.decode("utf-8-sig"))]
-    except (ValueError, RecursionError):
-        yield Asked(unknown="the event is no JSON")
-        return
-    while todo:
-        value = todo.pop()
-        if isinstance(value, list):
-            todo += value
-        if not isinstance(value, dict):
-            continue
-        for key, member in value.items():
-            name = key.strip().lower()
-            if name == "model" and (key != name or not isinstance(member, str | None)):
-                yield Asked(unknown="a key is nearly 'model', or its value is no text")
-            elif name == "model" and member:
-                yield Asked(member)
-            elif name == "models" and member:
-                yield Asked(unknown="the event names alternative models")
-            elif key not in UNREAD and not (key == "input" and isinstance(member, list)):
-                todo.append(member)
-
-
-class _Head(msgspec.Struct):
-    type: Any = None
-    response_id: Any = None
-    event_id: Any = None
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
-def read_head(data: bytes) -> Mapping[str, Any]:
-    """`type`, `response_id` and `event_id` of an event, without reading the rest of it; empty if it is none.
-
-    Most frames hold sound, tens of kilobytes of it.
-    """
-    try:
-        return msgspec.structs.asdict(_decode_head(data))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _object(data)  # by a more lenient parser
-
-
-def _object(data: bytes) -> Json:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _response_id(event: Json) -> str:
     response = event.get("response")
     return text(response.get("id")) if isinstance(response, dict) else ""
 
 
 def _without_sound(data: bytes) -> bytes:
-    return json.dumps(without_binary(_object(data))).encode() if b'"audio"' in data else data
+    return json.dumps(without_binary(as_object(data))).encode() if b'"audio"' in data else data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_the_seal_drops_what_nobody_has_checked() -> None:
 def test_without_a_session_nothing_passes_and_nothing_is_kept() -> None:
     with taddons.context():
         found = flow("{}")
-        realtime.Realtime(Runtime()).websocket_message(found)
+        asyncio.run(realtime.Realtime(Runtime()).websocket_message(found))
         assert last(found).dropped
         assert found.websocket
         assert len(found.websocket.messages) == 1

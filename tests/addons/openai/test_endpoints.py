@@ -76,7 +76,7 @@ def test_a_path_that_can_be_read_in_two_ways_is_none_of_them(path: str) -> None:
 
 
 def test_sessions() -> None:
-    assert resolve("GET", "/v1/responses", upgrade=True).risk == "unmetered"
+    assert resolve("GET", "/v1/responses", upgrade=True).risk == "inference"
     assert resolve("GET", "/v1/realtime", upgrade=True).risk == "inference"
     assert resolve("GET", "/v1/realtime", upgrade=True, query="model=a&Call_ID=rtc_1").risk == "unmetered"
     assert resolve("GET", "/v1/realtime/translations", upgrade=True).risk == "other"

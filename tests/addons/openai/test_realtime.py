@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.openai.realtime import KEPT, Frame, Turn, Turns, models_named, read_head
+from addons.openai.client_events import models_named, read_head
+from addons.openai.realtime import KEPT, Frame, Turn, Turns
 
 USAGE = {"total_tokens": 3, "input_tokens": 2, "output_tokens": 1}
 
@@ -69,6 +70,75 @@ def test_an_error_ends_the_answer_of_a_sequential_session() -> None:
     (failed,) = over(frames, sequential=True)
     assert failed.whole
     assert b"no" in failed.answer()[1]
+
+
+def test_an_error_that_names_a_request_of_realtime_ends_that_one() -> None:
+    asked = [frame("response.create", client=True, event_id=name) for name in ("one", "two")]
+    found = over([*asked, frame("error", error={"event_id": "one"}), created("a"), done("a")])
+    assert [(turn.id, turn.asked_id) for turn in found] == [("a", "two")]
+
+
+def test_an_error_is_about_the_answer_that_it_is_numbered_in() -> None:
+    asked = [frame("response.create", client=True, input=text) for text in ("one", "two")]
+    numbered = frame("error", sequence_number=7, message="it broke")
+    (running,) = over([asked[0], created("a"), asked[1], numbered], sequential=True)[:1]
+    assert (running.id, running.whole) == ("a", True)
+    (waiting,) = over([asked[0], created("a"), asked[1], frame("error", status=400)], sequential=True)[:1]
+    assert waiting.id is None
+    assert b"two" in waiting.asked
+
+
+LANES = ["", "a", "b"]
+ANSWERS = st.tuples(st.sampled_from(LANES), st.sampled_from(["completed", "failed", "refused", "steered"]))
+
+
+@given(st.lists(ANSWERS, max_size=8), st.randoms(use_true_random=False))
+def test_requests_in_lanes_keep_their_answers(asked: list[tuple[str, str]], random: Any) -> None:
+    """Of a server that serves each lane in its order, and the lanes in any."""
+    script: dict[str, list[Frame]] = {lane: [] for lane in LANES}
+    frames, wanted = [], []
+
+    def lane_of(lane: str) -> dict[str, str]:
+        return {"stream_id": lane} if lane else {}
+
+    def answer(lane: str, id_: str, kind: str, previous: str | None = None) -> list[Frame]:
+        begun = {"id": id_, "previous_response_id": previous}
+        ended = {"id": id_, "usage": USAGE, "model": id_}
+        return [
+            frame("response.created", response=begun, **lane_of(lane)),
+            frame("response.output_text.delta", delta=f"text of {id_}", **lane_of(lane)),
+            frame(f"response.{kind}", response=ended, **lane_of(lane)),
+        ]
+
+    for number, (lane, how) in enumerate(asked):
+        frames.append(frame("response.create", client=True, input=f"request {number}", **lane_of(lane)))
+        if how == "refused":
+            script[lane].append(frame("error", status=400, error={"code": "no"}, **lane_of(lane)))
+            wanted.append((f"request {number}", None))
+            continue
+        steered = how == "steered"
+        script[lane] += answer(lane, f"r{number}", "incomplete" if steered else how)
+        wanted.append((f"request {number}", f"r{number}"))
+        if steered:
+            frames.append(
+                frame(
+                    "response.steer", client=True, previous_response_id=f"r{number}", input=f"more {number}"
+                )
+            )
+            script[lane] += answer(lane, f"s{number}", "completed", f"r{number}")
+            wanted.append((f"more {number}", f"s{number}"))
+    while any(script.values()):
+        lane = random.choice([lane for lane in LANES if script[lane]])
+        frames.append(script[lane].pop(0))
+    turns = over(frames, sequential=True)
+    assert sorted((json.loads(turn.asked)["input"], turn.id) for turn in turns) == sorted(
+        wanted, key=lambda pair: (pair[0], pair[1] or "")
+    )
+    for turn in turns:
+        assert turn.whole
+        if turn.id:
+            assert turn.usage == USAGE
+            assert f'text of {turn.id}"'.encode() in turn.answer()[1]
 
 
 def test_models_of_a_session() -> None:

@@ -1,0 +1,160 @@
+"""A WebSocket session as the proxy keeps it: its answers, its end, and what is recorded of both."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Any
+
+from mitmproxy import http
+from uuid_utils import uuid7
+
+from addons import mitm
+from addons.calls import Call
+from addons.capture import Body
+from addons.exchange import Exchange, SessionEnd
+from addons.openai import usage as usages
+from addons.openai.client_events import read_head
+from addons.openai.realtime import Turn, Turns, headers_of, url_of
+from addons.refusal import Refusal
+from addons.runtime import Services
+
+TOTALS = ("input_tokens", "output_tokens", "total_tokens", "seconds")
+
+
+@dataclass(slots=True)
+class Session:
+    """One WebSocket of a call."""
+
+    call: Call
+    turns: Turns
+    closing: Refusal | None = None
+    """Why the proxy ends it."""
+    end: SessionEnd = field(default_factory=SessionEnd)
+    unreadable: int = 0
+    """Times in a row that the store could not be read."""
+
+    @property
+    def flow(self) -> http.HTTPFlow:
+        return self.call.flow
+
+
+open_sessions: dict[str, Session] = {}
+"""By flow id. Module state, so that a reload of the script does not forget them."""
+
+
+def close(session: Session, why: Refusal, code: int) -> None:
+    """End a session: an error event, which clients understand, then a close code and its reason."""
+    if session.closing is not None:
+        return
+    session.closing = why
+    mitm.send_to_client(session.flow, error_event(why))
+    mitm.end_websocket(session.flow, code, f"{why.code}: {why.message}"[:120])
+
+
+def refuse(session: Session, why: Refusal, data: bytes) -> None:
+    """Tell the client that its event `data` was not passed on; the session lives on."""
+    session.end.refused_frames += 1
+    mitm.send_to_client(session.flow, error_event(why, data))
+
+
+def error_event(why: Refusal, cause: bytes = b"") -> str:
+    """The API's ``error`` event. `cause` is the client's event that led to it.
+
+    Realtime names that by its `event_id`, Responses by the lane that it was for.
+    """
+    head = read_head(cause)
+    error: dict[str, Any] = {"type": why.type, "code": why.code, "message": why.message, "param": why.param}
+    error["event_id"] = head.get("event_id") if isinstance(head.get("event_id"), str) else None
+    if why.retry_after is not None:
+        error["headers"] = {"retry-after": str(why.retry_after)}
+    event = {"type": "error", "event_id": f"event_{token_hex(8)}", "status": why.status, "error": error}
+    if isinstance(lane := head.get("stream_id"), str):
+        event["stream_id"] = lane
+    return json.dumps(event)
+
+
+def record(session: Session, turn: Turn, outcome: str, services: Services) -> None:
+    """Hand an answer that is over to the worker, and add it to the session's totals."""
+    exchange = _exchange(session, turn, outcome)
+    exchange.error_code = session.closing.code if session.closing and not turn.whole else None
+    services.worker.put(exchange)
+    end = session.end
+    if turn.transcription:
+        end.transcriptions += 1
+    else:
+        end.responses += 1
+    usage = usages.read(turn.usage)
+    end.unreported += usage is None
+    for name in TOTALS:
+        if (figure := getattr(usage, name, None)) is not None:
+            end.totals[name] = end.totals.get(name, 0) + figure
+
+
+def record_refused(session: Session, turn: Turn, why: Refusal, services: Services) -> None:
+    """A request within a session is a call, also where it was not passed on."""
+    exchange = _exchange(session, turn, "refused")
+    response = why.response()
+    content = response.raw_content or b""
+    exchange.status, exchange.response_headers = why.status, list(response.headers.items(multi=True))
+    exchange.response_body = Body(content, size=len(content))
+    exchange.error_code, exchange.sent = why.code, False
+    services.worker.put(exchange)
+
+
+def _exchange(session: Session, turn: Turn, outcome: str) -> Exchange:
+    call, body = session.call, turn.answer()[1]
+    ended = turn.ended or time.time()
+    started = turn.started or ended
+    return Exchange(
+        id=turn.event_id or str(uuid7()),
+        request_id=call.id,
+        method=call.method,
+        host=call.host,
+        url=url_of(call.url, turn),
+        endpoint=call.endpoint,
+        started_at=datetime.fromtimestamp(started, UTC),
+        started=started,
+        ended=ended,
+        outcome=outcome,
+        request_headers=[*call.headers, ("content-type", "application/json")],
+        request_body=Body(turn.asked, size=len(turn.asked)),
+        status=101,
+        response_headers=headers_of(turn),
+        response_body=Body(body, size=len(body)),
+        first_byte_at=turn.first,
+        sent=True,
+        client_address=call.client_address,
+        grant=call.grant,
+        secrets=call.secrets,
+        azure=call.azure,
+        models=call.models,
+    )
+
+
+def finish(flow: http.HTTPFlow, outcome: str, services: Services) -> tuple[str, SessionEnd] | None:
+    """The session is over: record the answers that it broke off. Returns its own outcome and totals.
+
+    None where the call never became a session.
+    """
+    session = open_sessions.pop(flow.id, None)
+    if session is None or flow.websocket is None:
+        return None
+    code, by_client = flow.websocket.close_code, flow.websocket.closed_by_client
+    broken = "client_aborted" if by_client else "upstream_aborted"
+    if outcome == "ok" and session.closing:
+        outcome, broken, by = "refused", "shutdown", "proxy"
+    elif outcome == "ok":
+        by = "client" if by_client else "server"
+        outcome = broken if code in (None, 1006) else "ok"
+    else:
+        broken, by = outcome, "proxy"
+    for turn in session.turns.rest():
+        record(session, turn, broken, services)
+    end = session.end
+    end.close_code, end.closed_by, end.model = code, by, session.turns.model
+    end.error = session.closing.code if session.closing else None
+    return outcome, end
