@@ -9,6 +9,9 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.options import Options
 
+from store import location
+from store.errors import Invalid
+
 PREFIX = "llm_"
 OTHER_HOSTS = ("pass", "refuse")
 ON_ABORT = ("cancel", "drain")
@@ -95,13 +98,21 @@ def _declare_usage(add: Add) -> None:
     )
 
 
+def _default_store() -> str:
+    """Without its password, since mitmproxy shows defaults (see :meth:`StoreLocation.named`)."""
+    try:
+        return str(location.from_environment())
+    except Invalid as error:
+        raise exceptions.OptionsError(f"llmproxy: {location.VARIABLE}: {error}") from error
+
+
 def _declare_records(add: Add) -> None:
     """What is kept of calls, and where."""
     add(
         "llm_store",
         str,
-        os.environ.get("LLMPROXY_STORE", "data/store.db"),
-        "Path of the token store (environment: LLMPROXY_STORE).",
+        _default_store(),
+        "The token store: a path, or the URL of a database (environment: LLMPROXY_STORE).",
     )
     add(
         "llm_spool",

@@ -18,6 +18,8 @@ from addons.destination import Destinations, Upstream, is_loopback, parse_upstre
 from addons.openai.azure import parse_deployments
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 from addons.usage_policy import Policy
+from store.errors import Invalid
+from store.location import StoreLocation
 
 HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
@@ -55,7 +57,7 @@ class Address:
 class Settings:
     """The options, parsed."""
 
-    store: Path
+    store: StoreLocation
     spool: Path
     destinations: Destinations
     other_hosts: str
@@ -95,7 +97,7 @@ def parse(options: Options) -> Settings:
     upstream = _upstream(options)
     _check_modes(options, upstream)
     return Settings(
-        store=Path(options.llm_store).expanduser(),
+        store=_store(options),
         spool=Path(options.llm_spool).expanduser(),
         destinations=Destinations(_hosts(options), upstream),
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
@@ -169,6 +171,13 @@ def _keep_flows(value: int) -> int:
 
 def _split(values: Sequence[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _store(options: Options) -> StoreLocation:
+    try:
+        return StoreLocation.named(options.llm_store)
+    except Invalid as error:
+        raise exceptions.OptionsError(f"llmproxy: option llm_store: {error}") from error
 
 
 def _hosts(options: Options) -> list[str]:

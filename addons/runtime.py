@@ -21,6 +21,7 @@ from addons.worker import Worker
 from store.bus import BadBus, Forwarder, Link
 from store.errors import StoreError
 from store.key_cache import KeyCache
+from store.location import StoreLocation
 from store.lookup import TokenLookup
 from store.models import Project
 from store.quota import QuotaClerk
@@ -189,7 +190,7 @@ class Runtime:
             raise exceptions.OptionsError(f"llmproxy: option llm_bus: {error}") from error
 
 
-def _keys(store: Path, projects: Sequence[Project]) -> KeyCache:
+def _keys(store: StoreLocation, projects: Sequence[Project]) -> KeyCache:
     """The keys that are kept elsewhere are asked for now, so that the first calls find them."""
     keys = KeyCache(store)
     for project in projects:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from store import master_key
+from scripts.processes import OF_THE_STORE
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 """Never through the proxy, which refuses private destinations."""
@@ -65,10 +65,8 @@ def _names_openai(entry: str) -> bool:
 
 
 def apply(changes: Mapping[str, str | None], before: Mapping[str, str]) -> dict[str, str]:
-    """The environment after `changes`. The master key of the store is no client's business."""
-    after = {
-        name: value for name, value in before.items() if name not in changes and name != master_key.VARIABLE
-    }
+    """The environment after `changes`. The secrets of the store are no client's business."""
+    after = {name: value for name, value in before.items() if name not in {*changes, *OF_THE_STORE}}
     return after | {name: value for name, value in changes.items() if value is not None}
 
 

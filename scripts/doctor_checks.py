@@ -106,9 +106,9 @@ def store(places: Places) -> Finding:
     if plain:
         return warning("store", f"{said}, {plain} keys in plain text", "run `llmproxy keys encrypt`")
     key = master_key.beside(places.store)
-    if key.exists() and key.stat().st_mode & 0o077:
+    if key and key.exists() and key.stat().st_mode & 0o077:
         return warning("store", f"{key} can be read by others", f"chmod 600 {key}")
-    if places.store.stat().st_mode & 0o077:
+    if places.store.path and places.store.path.stat().st_mode & 0o077:
         return warning("store", f"{places.store} can be read by others", f"chmod 600 {places.store}")
     return ok("store", said)
 

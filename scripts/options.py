@@ -6,14 +6,16 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from store import location
 from store.errors import Invalid, SpoolError, StoreError
+from store.location import StoreLocation
 from store.tokens import TokenStore
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DEFAULT_STORE = Path("data/store.db")
 DEFAULT_SPOOL = Path("data/spool")
 
 
@@ -29,30 +30,57 @@ DEFAULT_SPOOL = Path("data/spool")
 class Places:
     """Where the store and the spool are; the nearest answer to the verb counts."""
 
-    store: Path = DEFAULT_STORE
+    store: StoreLocation = field(default_factory=lambda: StoreLocation.of(location.DEFAULT))
     spool: Path = DEFAULT_SPOOL
+
+
+class Location(click.ParamType[StoreLocation]):
+    """Where a store is."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StoreLocation:
+        try:
+            return StoreLocation.of(value)
+        except Invalid as error:
+            self.fail(str(error), param, ctx)
+
+
+class Folder(click.ParamType[Path]):
+    """A path, in which ``~`` is one's home."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
+        return Path(value).expanduser()
 
 
 def places(command: Command) -> Command:
     """Add --store and --spool to a command, which gets them as `places`."""
 
     @click.option(
-        "--store", type=Path, envvar="LLMPROXY_STORE", help=f"Token store.  [default: {DEFAULT_STORE}]"
+        "--store",
+        type=Location(),
+        envvar=location.VARIABLE,
+        help=f"Token store: a path, or the URL of a database.  [default: {location.DEFAULT}]",
     )
     @click.option(
-        "--spool", type=Path, envvar="LLMPROXY_SPOOL", help=f"Folder of events.  [default: {DEFAULT_SPOOL}]"
+        "--spool",
+        type=Folder(),
+        envvar="LLMPROXY_SPOOL",
+        help=f"Folder of events.  [default: {DEFAULT_SPOOL}]",
     )
     @click.pass_context
     @functools.wraps(command)
     def wrapped(
-        ctx: click.Context, /, *args: Any, store: Path | None, spool: Path | None, **rest: Any
+        ctx: click.Context, /, *args: Any, store: StoreLocation | None, spool: Path | None, **rest: Any
     ) -> Any:
         found = ctx.ensure_object(Places)
         for name, value in (("store", store), ("spool", spool)):
             source = ctx.get_parameter_source(name)
             inherited = ctx.parent is not None and source is not click.core.ParameterSource.COMMANDLINE
             if value is not None and not inherited:
-                setattr(found, name, value.expanduser())
+                setattr(found, name, value)
         with told():
             return command(*args, places=found, **rest)
 

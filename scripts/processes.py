@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from store import master_key
+from store import location, master_key
+
+OF_THE_STORE = (master_key.VARIABLE, location.VARIABLE)
+"""Variables that may hold a secret of the store, which only the proxy needs."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -71,7 +74,7 @@ class Processes:
         self._guard = subprocess.Popen(  # noqa: S603 - our own command
             python_module("scripts.guard"),
             stdin=subprocess.PIPE,
-            env=self._without([master_key.VARIABLE]),
+            env=self._without(OF_THE_STORE),
             start_new_session=True,
         )
 

@@ -15,6 +15,7 @@ from scripts import trust
 from scripts.client_environment import WayIn
 from scripts.first_call import HOST
 from scripts.processes import Process, Processes
+from store.location import VARIABLE, StoreLocation
 
 SCRIPT = Path(__file__).resolve().parents[1] / "addons" / "llmproxy.py"
 START_SECONDS = 60.0
@@ -29,7 +30,7 @@ class StartFailed(Exception):
 class Listening:
     """What a proxy keeps, and where it listens; on this machine only."""
 
-    store: Path
+    store: StoreLocation
     spool: Path
     authority: Path
     """mitmproxy's `confdir`: the proxy's certificate authority."""
@@ -45,7 +46,7 @@ def command(listening: Listening) -> list[str]:
     """The command line of mitmdump, or of mitmweb."""
     options = [
         f"confdir={listening.authority}",
-        f"llm_store={listening.store}",
+        f"llm_store={listening.store}",  # without its password, which is in the environment
         f"llm_spool={listening.spool}",
     ]
     if listening.web_port:
@@ -85,10 +86,10 @@ def listens(port: int) -> bool:
 class OwnProxy:
     """A proxy that lives as long as a ``with`` block. Raises StartFailed."""
 
-    def __init__(self, store: Path, spool: Path, options: Sequence[str] = ()) -> None:
-        folder = store.resolve().parent
+    def __init__(self, store: StoreLocation, spool: Path, options: Sequence[str] = ()) -> None:
+        folder = store.folder(spool)
         self._listening = Listening(
-            store.resolve(),
+            store.absolute(),
             spool.resolve(),
             folder / "ca",
             pick_port(0, "--proxy"),
@@ -100,7 +101,7 @@ class OwnProxy:
         self._process: Process | None = None
 
     def __enter__(self) -> WayIn:
-        self._processes = Processes(self._logs, _without_keys())
+        self._processes = Processes(self._logs, _environment(self._listening.store))
         try:
             self._process = self._processes.start(f"proxy-{os.getpid()}", command(self._listening))
             self._wait_for(lambda: listens(self._listening.port) and listens(self._listening.reverse_port))
@@ -142,6 +143,7 @@ class OwnProxy:
             time.sleep(0.05)
 
 
-def _without_keys() -> dict[str, str]:
+def _environment(store: StoreLocation) -> dict[str, str]:
     """The real key is in the store, and an HTTPS_PROXY of the user's would not be used anyway."""
-    return {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    return environment | ({VARIABLE: store.url.reveal()} if store.url else {})

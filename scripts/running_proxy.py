@@ -50,7 +50,7 @@ def _address(listening: object) -> str | None:
 
 def _bundle(places: Places, ca: Path | None) -> Path:
     """A bundle that trusts the proxy's authority, in the user's cache, not beside it."""
-    usual = (places.store.resolve().parent / "ca", MITMPROXY_FOLDER.expanduser())
+    usual = (places.store.folder(places.spool) / "ca", MITMPROXY_FOLDER.expanduser())
     candidates = [ca] if ca else [folder / trust.CA_FILE for folder in usual]
     for authority in candidates:
         if authority.is_file():

@@ -17,6 +17,7 @@ from scripts.proxy_process import StartFailed, pick_port
 from scripts.up_credentials import KeyRefused, prepare, real_key
 from scripts.up_run import Run
 from scripts.up_services import Place, Services
+from store import location
 from store.errors import StoreError
 
 VOCABULARY_SECONDS = 180.0
@@ -34,7 +35,7 @@ What is kept in the data folder:
 Environment:
   OPENAI_API_KEY   the real key, encrypted in the store, in project "default". Without it, a
                    stand-in for the API runs on this machine, with project "stand-in".
-  LLMPROXY_STORE   another place for the store
+  LLMPROXY_STORE   another place for the store, or the URL of a database
   LLMPROXY_SPOOL   another place for the spool
 
 Every start makes a token that is good for 30 days; earlier ones stay good until they expire. The first call
@@ -125,7 +126,7 @@ def _place(
         )
     return Place(
         data,
-        Path(os.environ.get("LLMPROXY_STORE") or data / "store.db").expanduser().resolve(),
+        location.from_environment(data / "store.db").absolute(),
         Path(os.environ.get("LLMPROXY_SPOOL") or data / "spool").expanduser().resolve(),
         pick_port(port, "--port"),
         pick_port(reverse_port, "--reverse-port"),

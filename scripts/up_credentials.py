@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from scripts import standin
 from store import validation
 from store.errors import NotFound
+from store.location import StoreLocation
 from store.tokens import TokenStore
 
 TOKEN_DAYS = 30
@@ -38,7 +38,7 @@ def real_key(environment: Mapping[str, str]) -> str | None:
     return key or None
 
 
-def prepare(store: Path, key: str | None) -> Credentials:
+def prepare(store: StoreLocation, key: str | None) -> Credentials:
     """Make the project if it is missing, see that it holds the key, and make a token. Raises StoreError.
 
     The stand-in has a project of its own, so that a start without a key leaves the real one as it was.

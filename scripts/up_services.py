@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import proxy_process, trust
-from scripts.processes import Process, Processes, python_module
+from scripts.processes import OF_THE_STORE, Process, Processes, python_module
 from scripts.proxy_process import START_SECONDS, Listening, StartFailed, listens
 from scripts.standin import StandIn
-from store import master_key
+from store.location import StoreLocation
 
 PROXY_STOP_SECONDS = 30.0
 DISPATCHER_STOP_SECONDS = 15.0
@@ -31,7 +31,7 @@ class Place:
     """Where everything is kept and listens."""
 
     data: Path
-    store: Path
+    store: StoreLocation
     spool: Path
     port: int
     reverse_port: int
@@ -74,7 +74,7 @@ class Services:
         if self._place.web_port:
             self._wait_for(lambda: self.web_address() is not None, "mitmweb")
         self._dispatcher = self._processes.start(
-            "dispatcher", self._dispatch_command("--follow"), without=[master_key.VARIABLE]
+            "dispatcher", self._dispatch_command("--follow"), without=OF_THE_STORE
         )
         return trust.write_bundle(self._place.authority, os.environ)
 
@@ -95,9 +95,7 @@ class Services:
             return None
         self._processes.stop(self._dispatcher, DISPATCHER_STOP_SECONDS)
         # One that was told to end just after its start may not have begun.
-        drain = self._processes.start(
-            "drain", self._dispatch_command("--once"), without=[master_key.VARIABLE]
-        )
+        drain = self._processes.start("drain", self._dispatch_command("--once"), without=OF_THE_STORE)
         try:
             code = drain.popen.wait(DRAIN_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""How the database file is opened, by everything that opens it."""
+"""How the SQLite file is opened, by everything that opens it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from store.errors import NotFound, StoreError, StoreUnavailable
+from store.engine import BUSY_SECONDS
+from store.errors import Conflict, NotFound, StoreError, StoreUnavailable
 from store.migrations import migrations
 
-BUSY_SECONDS = 10.0
-"""How long a writer waits for another process's transaction."""
+EXISTS_ALREADY = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
 def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
@@ -81,5 +81,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StoreUnavailable(f"{path}: {error}") from error
+    except sqlite3.IntegrityError as error:
+        kind = Conflict if error.sqlite_errorcode in EXISTS_ALREADY else StoreError
+        raise kind(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path}: {error}; is it a token store?") from error

@@ -13,10 +13,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from store import master_key
 from store.errors import KeyUnavailable
+from store.location import Place, StoreLocation
 from store.master_key import MasterKeys
 from store.models import Project
 from store.secret import Secret
@@ -61,8 +61,8 @@ class Entry:
 class KeyCache:
     """Keys for one proxy. :meth:`get` is for one thread, the event loop's."""
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
+    def __init__(self, store: Place) -> None:
+        self._store = StoreLocation.of(store)
         self._masters: MasterKeys | None = None
         self._loading = threading.Lock()
         self._entries: dict[str, Entry] = {}

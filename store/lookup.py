@@ -8,15 +8,15 @@ it has changed is what is in memory thrown away. So a revocation by another proc
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 from enum import Enum
-from pathlib import Path
 
-from store.database import connect, identify
-from store.errors import StoreUnavailable
+from store.engine import Connection
+from store.errors import StoreError, StoreUnavailable
+from store.location import Place, StoreLocation
 from store.models import Grant, Project
 from store.rows import project_of, token_of
+from store.sqlite_engine import SqliteConnection, SqliteEngine
 from store.tokens import fingerprint
 
 BUSY_SECONDS = 0.25
@@ -54,10 +54,11 @@ def check(grant: Grant, now: datetime) -> Reason | None:
 class TokenLookup:
     """Reads the store for one thread. Raises StoreUnavailable, and recovers when the file is back."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+    def __init__(self, place: Place) -> None:
+        path = StoreLocation.of(place).path
+        assert path is not None
+        self._engine = SqliteEngine(path)
+        self._connection: SqliteConnection | None = None
         self._data_version = -1
         self._revision = -1
         self._grants: dict[str, Grant] = {}
@@ -73,28 +74,24 @@ class TokenLookup:
             grant = self._grants.get(key)
             # Unknown texts are not remembered: anyone could fill the memory with them.
             return grant or self._load(connection, key)
-        except (sqlite3.Error, OSError) as error:
+        except StoreError as error:
             self.close()
-            raise StoreUnavailable(f"{self._path}: {error}") from error
+            raise StoreUnavailable(str(error)) from error
 
     def close(self) -> None:
         self._forget()
-        self._identity = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _current(self) -> sqlite3.Connection:
+    def _current(self) -> SqliteConnection:
         """The connection, after making sure that what is in memory is what is in the file."""
-        identity = identify(self._path)
-        if self._connection is None or identity != self._identity:
+        if self._connection is None or not self._connection.is_current():
             self.close()
-            self._connection = connect(self._path, busy_seconds=BUSY_SECONDS)
-            self._connection.row_factory = sqlite3.Row
-            self._identity = identity
-        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
+        version = self._connection.data_version()
         if version != self._data_version:
-            revision = self._connection.execute("SELECT number FROM revision").fetchone()[0]
+            revision = self._connection.rows("SELECT number FROM revision")[0]["number"]
             if revision != self._revision:
                 self._forget()
                 self._revision = revision
@@ -106,19 +103,19 @@ class TokenLookup:
         self._projects.clear()
         self._data_version = self._revision = -1
 
-    def _load(self, connection: sqlite3.Connection, key: str) -> Grant | None:
-        row = connection.execute("SELECT * FROM tokens WHERE sha256 = ?", [key]).fetchone()
-        current = row is not None
+    def _load(self, connection: Connection, key: str) -> Grant | None:
+        rows = connection.rows("SELECT * FROM tokens WHERE sha256 = :key", key=key)
+        current = bool(rows)
         if not current:
-            row = connection.execute("SELECT * FROM tokens WHERE previous_sha256 = ?", [key]).fetchone()
-        if row is None:
+            rows = connection.rows("SELECT * FROM tokens WHERE previous_sha256 = :key", key=key)
+        if not rows:
             return None
-        token = token_of(row)
+        token = token_of(rows[0])
         project = self._projects.get(token.project_id)
         if project is None:
-            owner = connection.execute("SELECT * FROM projects WHERE id = ?", [token.project_id]).fetchone()
-            if owner is None:
+            owners = connection.rows("SELECT * FROM projects WHERE id = :id", id=token.project_id)
+            if not owners:
                 return None
-            project = self._projects[token.project_id] = project_of(owner)
+            project = self._projects[token.project_id] = project_of(owners[0])
         grant = self._grants[key] = Grant(project, token, None if current else token.previous_ends_at)
         return grant

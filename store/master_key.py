@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from store.errors import Conflict, KeyUnavailable
+from store.location import Place, StoreLocation
 from store.secret import Secret
 
 VARIABLE = "LLMPROXY_MASTER_KEY"
@@ -129,21 +130,28 @@ def key_id_of(sealed: str) -> str:
     return sealed[len(SCHEME) + 1 :].partition(":")[0]
 
 
-def missing(store: Path) -> str:
+def missing(store: Place) -> str:
     """What to say where keys are encrypted and there is no master key."""
+    file = beside(store)
     return (
         f"the master key is missing: keys in {store} are encrypted, and neither {VARIABLE} nor "
-        f"{FILE_VARIABLE} is set, nor is there a file {beside(store)}."
+        f"{FILE_VARIABLE} is set" + (f", nor is there a file {file}." if file else ".")
     )
 
 
-def beside(store: Path) -> Path:
-    """Where the key is that was made without being asked where: next to the file, not to a link to it."""
-    store = store.resolve()
-    return store.with_name(f"{store.name}.key") if store.suffix == ".key" else store.with_suffix(".key")
+def beside(store: Place) -> Path | None:
+    """Where the key is that was made without being asked where: next to the file, not to a link to it.
+
+    None for a store on a server: nobody would look for its key on the machine that made it.
+    """
+    path = StoreLocation.of(store).path
+    if path is None:
+        return None
+    path = path.resolve()
+    return path.with_name(f"{path.name}.key") if path.suffix == ".key" else path.with_suffix(".key")
 
 
-def load(store: Path) -> MasterKeys | None:
+def load(store: Place) -> MasterKeys | None:
     """The keys for this store; None where nobody has made any. Raises KeyUnavailable."""
     text, named = os.environ.get(VARIABLE), os.environ.get(FILE_VARIABLE)
     if text and named:
@@ -151,6 +159,8 @@ def load(store: Path) -> MasterKeys | None:
     if text:
         return _parse(text.replace(",", "\n"), VARIABLE, None)
     file = Path(named).expanduser() if named else beside(store)
+    if file is None:
+        return None
     try:
         return _parse(file.read_text(), str(file), file)
     except FileNotFoundError as error:
@@ -171,14 +181,19 @@ def _parse(text: str, where: str, file: Path | None) -> MasterKeys:
     return MasterKeys(keys, where, file)
 
 
-def make(store: Path) -> MasterKeys:
+def make(store: Place) -> MasterKeys:
     """A new key in the file where :func:`load` looks. Raises Conflict where there is one already."""
     if os.environ.get(VARIABLE):
         raise Conflict(f"{VARIABLE} holds the master key already; unset it to have one in a file.")
     named = os.environ.get(FILE_VARIABLE)
-    keys = MasterKeys((MasterKey.new(),), named or str(beside(store)), None)
     file = Path(named).expanduser() if named else beside(store)
-    aside = _written_aside(file, keys.keys)
+    if file is None:
+        raise KeyUnavailable(
+            f"the master key is missing: for {store} it is not made by itself, because every proxy needs it. "
+            f"Set {VARIABLE} ({MAKE_ONE}), or {FILE_VARIABLE} and run `llmproxy keys init`."
+        )
+    keys = (MasterKey.new(),)
+    aside = _written_aside(file, keys)
     try:
         os.link(aside, file)  # unlike a rename, this never takes the place of a key
     except FileExistsError as error:
@@ -188,7 +203,7 @@ def make(store: Path) -> MasterKeys:
     finally:
         aside.unlink()
     _sync_folder(file.parent)
-    return MasterKeys(keys.keys, str(file), file)
+    return MasterKeys(keys, str(file), file)
 
 
 def replace(file: Path, keys: Sequence[MasterKey]) -> None:

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from store import key_references, master_key
-from store.database import translated
+from store.engine import Connection
 from store.errors import Conflict, KeyUnavailable
+from store.location import StoreLocation
 from store.master_key import MasterKeys
 from store.secret import Secret
 
@@ -42,7 +41,7 @@ class StoredKey:
     def is_reference(self) -> bool:
         return key_references.is_reference(self.text)
 
-    def read(self, project_id: str, masters: MasterKeys | None, store: Path) -> Secret:
+    def read(self, project_id: str, masters: MasterKeys | None, store: StoreLocation) -> Secret:
         """The key itself; takes as long as its source does. Raises KeyUnavailable."""
         kind = self.kind
         if kind == "plain":
@@ -72,9 +71,9 @@ class Rotation:
 class ProjectKeys:
     """Part of a :class:`~store.tokens.TokenStore`. Methods raise StoreError."""
 
-    def __init__(self, path: Path, db: Database) -> None:
-        self._path = path
-        self._db = db
+    def __init__(self, location: StoreLocation, connection: Connection) -> None:
+        self._location = location
+        self._connection = connection
 
     def seal(self, project_id: str, key: str) -> str:
         """What to store for `key`, within a transaction that :meth:`exclusively` began.
@@ -87,18 +86,18 @@ class ProjectKeys:
         return self._masters(make=True).primary.seal(project_id, Secret(key))
 
     def read(self, project_id: str, key: StoredKey) -> Secret:
-        masters = master_key.load(self._path) if key.kind == "encrypted" else None
-        return key.read(project_id, masters, self._path)
+        masters = master_key.load(self._location) if key.kind == "encrypted" else None
+        return key.read(project_id, masters, self._location)
 
     def make_master(self) -> MasterKeys:
         """A new master key. Raises Conflict where there is one, KeyUnavailable where one is lost."""
         with self.exclusively():
-            if (used := sorted(self._used())) and master_key.load(self._path) is None:
+            if (used := sorted(self._used())) and master_key.load(self._location) is None:
                 raise KeyUnavailable(
-                    f"keys in {self._path} are encrypted with master key {used[0]}, which is missing; "
+                    f"keys in {self._location} are encrypted with master key {used[0]}, which is missing; "
                     "a new one can't read them. Bring it back, or set the keys anew in a new store."
                 )
-            return master_key.make(self._path)
+            return master_key.make(self._location)
 
     def check(self) -> int:
         """See that every encrypted key opens; the number of keys in plain text. Raises KeyUnavailable."""
@@ -117,10 +116,7 @@ class ProjectKeys:
             if plain:
                 self._seal_again(plain, self._masters(make=True))
         if plain:
-            # What was overwritten is still in free pages and in the WAL.
-            with translated(self._path):
-                self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.wipe("projects")
         return len(plain)
 
     def rotate(self, *, keep_old: bool = False) -> Rotation:
@@ -161,17 +157,19 @@ class ProjectKeys:
 
     def _seal_again(self, rows: dict[str, StoredKey], masters: MasterKeys) -> None:
         for project_id, key in rows.items():
-            sealed = masters.primary.seal(project_id, key.read(project_id, masters, self._path))
-            self._db.execute("UPDATE projects SET api_key = ? WHERE id = ?", [sealed, project_id])
+            sealed = masters.primary.seal(project_id, key.read(project_id, masters, self._location))
+            self._connection.run(
+                "UPDATE projects SET api_key = :sealed WHERE id = :id", sealed=sealed, id=project_id
+            )
 
     def _masters(self, *, make: bool = False) -> MasterKeys:
         """The master keys, after making sure that they are the ones of this store. Raises KeyUnavailable."""
-        masters = master_key.load(self._path)
+        masters = master_key.load(self._location)
         used = self._used()
         if masters is None:
             if used or not make:
-                raise KeyUnavailable(master_key.missing(self._path))
-            return master_key.make(self._path)
+                raise KeyUnavailable(master_key.missing(self._location))
+            return master_key.make(self._location)
         if strange := sorted(key_id for key_id in used if not masters.knows(key_id)):
             raise KeyUnavailable(masters.wrong(strange[0]))
         return masters
@@ -181,20 +179,12 @@ class ProjectKeys:
         return {master_key.key_id_of(key.text) for key in self._rows().values() if key.kind == "encrypted"}
 
     def _rows(self) -> dict[str, StoredKey]:
-        with translated(self._path):
-            return {
-                row["id"]: StoredKey(row["api_key"])
-                for row in self._db.query("SELECT id, api_key FROM projects")
-            }
+        rows = self._connection.rows("SELECT id, api_key FROM projects")
+        return {row["id"]: StoredKey(row["api_key"]) for row in rows}
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """One transaction that no other writer's overlaps."""
-        with translated(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
+        """One transaction that no other change of keys overlaps."""
+        with self._connection.transaction():
+            self._connection.lock("project_keys")
+            yield

@@ -7,15 +7,14 @@ never waits for the file; and claims that come while a transaction runs are made
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from store.database import connect, identify
-from store.errors import StoreUnavailable
+from store.engine import Connection, engine_of
+from store.errors import StoreError, StoreUnavailable
+from store.location import Place
 
 BATCH = 500
 """Most claims in one transaction."""
@@ -23,9 +22,9 @@ BUSY_SECONDS = 5.0
 
 CLAIM = (
     "UPDATE tokens SET request_count = request_count + 1 "
-    "WHERE id = ? AND (max_requests IS NULL OR request_count < max_requests)"
+    "WHERE id = :id AND (max_requests IS NULL OR request_count < max_requests)"
 )
-ASK = "SELECT 1 FROM tokens WHERE id = ? AND (max_requests IS NULL OR request_count < max_requests)"
+ASK = "SELECT 1 FROM tokens WHERE id = :id AND (max_requests IS NULL OR request_count < max_requests)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,9 @@ class Claim:
 class QuotaClerk:
     """Grants calls against the tokens' quotas. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+    def __init__(self, place: Place) -> None:
+        self._engine = engine_of(place)
+        self._connection: Connection | None = None
         self._queue: SimpleQueue[Claim | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="llmproxy-quota", daemon=True)
         self._thread.start()
@@ -79,34 +77,30 @@ class QuotaClerk:
             return
         try:
             answers = self._decide(claims)
-        except (sqlite3.Error, OSError, StoreUnavailable) as error:
+        except StoreError as error:
             self._disconnect()
             for claim in claims:
-                claim.granted.set_exception(StoreUnavailable(f"{self._path}: {error}"))
+                claim.granted.set_exception(StoreUnavailable(str(error)))
         else:
             for claim, granted in zip(claims, answers, strict=True):
                 claim.granted.set_result(granted)
 
     def _decide(self, claims: list[Claim]) -> list[bool]:
         connection = self._current()
-        connection.execute("BEGIN IMMEDIATE")
-        answers = [
-            connection.execute(CLAIM, [claim.token_id]).rowcount == 1
-            if claim.consume
-            else connection.execute(ASK, [claim.token_id]).fetchone() is not None
-            for claim in claims
-        ]
         # Only a commit makes a claim count for the other processes, so nobody is told before it.
-        connection.commit()
-        return answers
+        with connection.transaction():
+            return [
+                connection.run(CLAIM, id=claim.token_id) == 1
+                if claim.consume
+                else bool(connection.rows(ASK, id=claim.token_id))
+                for claim in claims
+            ]
 
-    def _current(self) -> sqlite3.Connection:
-        """The connection to the file that is at the path now, not to one that was replaced."""
-        identity = identify(self._path)
-        if self._connection is None or identity != self._identity:
+    def _current(self) -> Connection:
+        """The connection to the store that is there now, not to one that was replaced."""
+        if self._connection is None or not self._connection.is_current():
             self._disconnect()
-            self._connection = connect(self._path, busy_seconds=BUSY_SECONDS)
-            self._identity = identity
+            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
         return self._connection
 
     def _disconnect(self) -> None:

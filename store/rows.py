@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
 from store import limits
+from store.engine import Row
 from store.models import Project, Token
 from store.project_keys import StoredKey
-
-Row = Mapping[str, Any]
 
 
 def project_of(row: Row) -> Project:

@@ -1,10 +1,9 @@
-"""The token store: projects and tokens in one SQLite file, managed with sqlite-utils."""
+"""The token store: projects and tokens, on any of the engines."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
 from uuid_utils import uuid7
 
 from store import key_references, validation
-from store.database import open_database, translated
+from store.engine import Connection, engine_of
 from store.errors import Conflict, Invalid, NotFound
 from store.limits import NONE, Limits
+from store.location import Place, StoreLocation
 from store.models import Project, Selection, Token, TokenOrder, Use, rfc3339
 from store.project_keys import ProjectKeys
 from store.rows import project_of, token_of
@@ -28,6 +27,8 @@ SHOWN = 6
 """Characters of a token's text, behind the prefix, that are kept in the clear."""
 TOKEN_BYTES = 32
 """Random bytes in a token: enough that a plain SHA-256 cannot be reversed by guessing."""
+
+_NAME_TAKEN = "a project named {!r} exists already; choose another name."
 
 KEEP: Any = object()
 """Default of the update functions: leave this field as it is."""
@@ -45,22 +46,30 @@ def fingerprint(text: str) -> str:
 class TokenStore:
     """Projects and tokens. Usable from any one thread at a time.
 
-    Every method raises a :class:`~store.errors.StoreError`: StoreUnavailable where the file cannot be read or
-    written, NotFound, Conflict or Invalid for what its caller asked.
+    Every method raises a :class:`~store.errors.StoreError`: StoreUnavailable where the store cannot be read
+    or written, NotFound, Conflict or Invalid for what its caller asked.
     """
 
-    def __init__(self, path: Path, db: Database) -> None:
-        self.path = path
-        self._db = db
-        self.keys = ProjectKeys(path, db)
+    def __init__(self, location: StoreLocation, connection: Connection) -> None:
+        self.location = location
+        self._connection = connection
+        self.keys = ProjectKeys(location, connection)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True) -> TokenStore:
-        """The store at `path`, upgraded to the present schema; made if missing, unless `create` is false."""
-        return cls(path, open_database(path, create_missing=create))
+    def open(cls, place: Place, *, create: bool = True) -> TokenStore:
+        """The store there, upgraded to the present schema; made if missing, unless `create` is false."""
+        location = StoreLocation.of(place)
+        engine = engine_of(location)
+        engine.prepare(create=create)
+        return cls(location, engine.connect())
+
+    @property
+    def path(self) -> Path | None:
+        """Of the SQLite file; None on a server."""
+        return self.location.path
 
     def close(self) -> None:
-        self._db.close()
+        self._connection.close()
 
     # Projects
 
@@ -79,23 +88,19 @@ class TokenStore:
             "limits": limits.as_json(),
         }
         self._check_key(api_key)
-        with (
-            self.keys.exclusively(),
-            self._changing(f"a project named {name!r} exists already; choose another name."),
-        ):
+        with self.keys.exclusively():
             row["api_key"] = self.keys.seal(row["id"], api_key)
-            self._db.table("projects").insert(row)
+            with _conflict(_NAME_TAKEN.format(name)):
+                self._connection.insert("projects", [row])
         return project_of(row)
 
     def get_project(self, id_or_name: str) -> Project:
         """The project with this id, else with this name."""
-        with translated(self.path):
-            rows = list(
-                self._db.query(
-                    "SELECT * FROM projects WHERE id = :key OR name = :key ORDER BY id = :key DESC LIMIT 1",
-                    {"key": id_or_name},
-                )
-            )
+        rows = self._connection.rows(
+            "SELECT * FROM projects WHERE id = :key OR name = :key "
+            "ORDER BY CASE WHEN id = :key THEN 0 ELSE 1 END",
+            key=id_or_name,
+        )
         if not rows:
             raise NotFound(f"there is no project {id_or_name!r}; `llmproxy project list` shows all.")
         return project_of(rows[0])
@@ -107,8 +112,7 @@ class TokenStore:
 
     def list_projects(self) -> list[Project]:
         """All projects, by name."""
-        with translated(self.path):
-            return [project_of(row) for row in self._db.query("SELECT * FROM projects ORDER BY name")]
+        return [project_of(row) for row in self._connection.rows("SELECT * FROM projects ORDER BY name")]
 
     def update_project(
         self,
@@ -132,13 +136,11 @@ class TokenStore:
             changes["active"] = int(active)
         if limits is not KEEP:
             changes["limits"] = limits.as_json()
-        with (
-            self.keys.exclusively(),
-            self._changing(f"a project named {name!r} exists already; choose another name."),
-        ):
+        with self.keys.exclusively():
             if api_key is not KEEP:
                 changes["api_key"] = self.keys.seal(project.id, api_key)
-            self._db.table("projects").update(project.id, changes)
+            with _conflict(_NAME_TAKEN.format(name)):
+                self._update("projects", project.id, changes)
         return self.get_project(project.id)
 
     def activate_project(self, id_or_name: str) -> Project:
@@ -178,8 +180,8 @@ class TokenStore:
             _new_row(order, owners[order.project].id, text, prefix)
             for order, text in zip(orders, texts, strict=True)
         ]
-        with self._changing("the token could not be stored; try again."):
-            self._db.table("tokens").insert_all(rows)
+        with _conflict("the token could not be stored; try again."):
+            self._connection.insert("tokens", rows)
         return [(token_of(row), Secret(text)) for row, text in zip(rows, texts, strict=True)]
 
     def rotate_token(
@@ -194,29 +196,33 @@ class TokenStore:
             raise Conflict(f"token {token_id} is revoked; make a new one.")
         text = _new_text(validation.token_prefix(prefix))
         ends = datetime.now(UTC) + validation.overlap(overlap)
-        with self._changing("the token could not be rotated; try again."):
-            self._db.execute(
-                "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, previous_ends_at = ?, "
-                "sha256 = ?, prefix = ? WHERE id = ?",
-                [rfc3339(ends), fingerprint(text), text[: len(prefix) + SHOWN], token_id],
+        with _conflict("the token could not be rotated; try again."):
+            # In this order: MySQL takes what stands on the left of one assignment into the next.
+            self._connection.run(
+                "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, "
+                "previous_ends_at = :ends, sha256 = :sha256, prefix = :prefix WHERE id = :id",
+                ends=rfc3339(ends),
+                sha256=fingerprint(text),
+                prefix=text[: len(prefix) + SHOWN],
+                id=token_id,
             )
         return self.get_token(token_id), Secret(text)
 
     def get_token(self, token_id: str) -> Token:
-        with translated(self.path):
-            rows = list(self._db.query("SELECT * FROM tokens WHERE id = ?", [token_id]))
+        rows = self._connection.rows("SELECT * FROM tokens WHERE id = :id", id=token_id)
         if not rows:
             raise NotFound(f"there is no token with the id {token_id!r}; `llmproxy token list` shows all.")
         return token_of(rows[0])
 
     def list_tokens(self, project: str | None = None) -> list[Token]:
         """All tokens, or those of one project (id or name), oldest first."""
-        of = self.get_project(project).id if project is not None else None
-        with translated(self.path):
-            rows = self._db.query(
-                "SELECT * FROM tokens WHERE :of IS NULL OR project_id = :of ORDER BY id", {"of": of}
+        if project is None:
+            rows = self._connection.rows("SELECT * FROM tokens ORDER BY id")
+        else:
+            rows = self._connection.rows(
+                "SELECT * FROM tokens WHERE project_id = :of ORDER BY id", of=self.get_project(project).id
             )
-            return [token_of(row) for row in rows]
+        return [token_of(row) for row in rows]
 
     def update_token(
         self,
@@ -240,42 +246,38 @@ class TokenStore:
         if limits is not KEEP:
             changes["limits"] = validation.token_limits(limits).as_json()
         if changes:
-            with self._changing("the token could not be changed."):
-                self._db.table("tokens").update(token_id, changes)
+            self._update("tokens", token_id, changes)
         return self.get_token(token_id)
 
     def revoke_token(self, token_id: str) -> Token:
         """Refuse the token from the next request on. There is no way back; make a new one instead."""
         self.get_token(token_id)
-        with self._changing("the token could not be revoked."):
-            self._db.table("tokens").update(token_id, {"active": 0})
+        self._update("tokens", token_id, {"active": 0})
         return self.get_token(token_id)
 
     def select_tokens(self, selection: Selection) -> list[Token]:
         """The tokens that are not revoked and fit, oldest first."""
-        conditions, values = ["active"], []
+        conditions: list[str] = ["active = 1"]
+        values: dict[str, Any] = {}
         if selection.project is not None:
-            conditions.append("project_id = ?")
-            values.append(self.get_project(selection.project).id)
-        for key, text in selection.metadata.items():
-            conditions.append("EXISTS (SELECT 1 FROM json_each(tokens.metadata) WHERE key = ? AND value = ?)")
-            values += [key, text]
+            conditions.append("project_id = :project")
+            values["project"] = self.get_project(selection.project).id
         if selection.created_before is not None:
-            conditions.append("created_at < ?")
-            values.append(rfc3339(selection.created_before))
+            conditions.append("created_at < :created")
+            values["created"] = rfc3339(selection.created_before)
         if selection.unused_since is not None:
-            conditions.append("max(created_at, coalesce(last_used_at, '')) < ?")
-            values.append(rfc3339(selection.unused_since))
+            conditions.append("created_at < :unused AND coalesce(last_used_at, '') < :unused")
+            values["unused"] = rfc3339(selection.unused_since)
         query = f"SELECT * FROM tokens WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608 - of the above
-        with translated(self.path):
-            return [token_of(row) for row in self._db.query(query, values)]
+        found = map(token_of, self._connection.rows(query, **values))
+        return [token for token in found if selection.metadata.items() <= token.metadata.items()]
 
     def revoke_tokens(self, selection: Selection) -> list[Token]:
         """Refuse all that fit from the next request on, in one transaction; returns them."""
-        with self.keys.exclusively():
+        with self._connection.transaction():
             found = self.select_tokens(selection)
             for token in found:
-                self._db.execute("UPDATE tokens SET active = 0 WHERE id = ?", [token.id])
+                self._update("tokens", token.id, {"active": 0})
         return [replace(token, active=False) for token in found]
 
     def record_use(self, uses: Mapping[str, Use]) -> None:
@@ -283,15 +285,18 @@ class TokenStore:
 
         Calls of a token with `max_requests` are counted by the quota clerk already; give 0 for those.
         """
-        with self._changing("the use of tokens could not be recorded."):
+        with self._connection.transaction():
             for token_id, use in uses.items():
-                last = rfc3339(use.last_at)
-                self._db.execute(
-                    "UPDATE tokens SET request_count = request_count + ?, last_used_from = CASE "
-                    "WHEN coalesce(last_used_at, '') <= ? THEN coalesce(?, last_used_from) "
-                    "ELSE last_used_from END, "
-                    "last_used_at = max(coalesce(last_used_at, ''), ?) WHERE id = ?",
-                    [use.calls, last, use.address, last, token_id],
+                self._connection.run(
+                    "UPDATE tokens SET request_count = request_count + :calls, last_used_from = CASE "
+                    "WHEN coalesce(last_used_at, '') <= :last THEN coalesce(:address, last_used_from) "
+                    "ELSE last_used_from END, last_used_at = CASE "
+                    "WHEN coalesce(last_used_at, '') <= :last THEN :last ELSE last_used_at END "
+                    "WHERE id = :id",
+                    calls=use.calls,
+                    last=rfc3339(use.last_at),
+                    address=use.address,
+                    id=token_id,
                 )
 
     def _check_key(self, api_key: str) -> None:
@@ -300,19 +305,21 @@ class TokenStore:
             key_references.check(api_key)
             return
         validation.api_key(api_key)
-        with translated(self.path):
-            if any(self._db.query("SELECT 1 FROM tokens WHERE sha256 = ?", [fingerprint(api_key)])):
-                raise Invalid("the API key is one of the proxy's tokens; give the real key.")
+        if self._connection.rows("SELECT 1 FROM tokens WHERE sha256 = :sha256", sha256=fingerprint(api_key)):
+            raise Invalid("the API key is one of the proxy's tokens; give the real key.")
 
-    @contextmanager
-    def _changing(self, conflict: str) -> Iterator[None]:
-        """One transaction; a row that exists already raises Conflict with this text."""
-        with translated(self.path):
-            try:
-                with self._db.atomic():
-                    yield
-            except sqlite3.IntegrityError as error:
-                raise Conflict(conflict) from error
+    def _update(self, table: str, row_id: str, changes: Mapping[str, Any]) -> None:
+        assignments = ", ".join(f"{column} = :{column}" for column in changes)
+        self._connection.run(f"UPDATE {table} SET {assignments} WHERE id = :id", id=row_id, **changes)  # noqa: S608
+
+
+@contextmanager
+def _conflict(said: str) -> Iterator[None]:
+    """Tell a row that exists already in these words."""
+    try:
+        yield
+    except Conflict as error:
+        raise Conflict(said) from error
 
 
 def _new_text(prefix: str) -> str:

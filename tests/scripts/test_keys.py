@@ -13,6 +13,7 @@ from scripts import client_environment
 from scripts.doctor_checks import store as doctor
 from scripts.options import Places
 from store import master_key
+from store.location import StoreLocation
 from tests.scripts.test_cli import KEY, Cli
 
 MASTER = base64.b64encode(b"m" * 32).decode()
@@ -52,14 +53,14 @@ def test_status_and_encrypt(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.json("project", "update", "env", "--api-key", KEY)
     with contextlib.closing(sqlite3.connect(cli.store)) as connection, connection:
         connection.execute("UPDATE projects SET api_key = ? WHERE name = 'acme'", [f"plain:{KEY}"])
-    assert doctor(Places(store=cli.store)).remedy == "run `llmproxy keys encrypt`"
+    assert doctor(Places(store=StoreLocation.of(cli.store))).remedy == "run `llmproxy keys encrypt`"
     result = cli.run("keys", "status")
     assert result.exit_code == 1
     assert KEY not in result.output
     assert "`llmproxy keys encrypt` encrypts it" in result.stdout
     assert cli.json("keys", "encrypt") == {"encrypted": 1}
     assert cli.run("keys", "status").exit_code == 0
-    assert doctor(Places(store=cli.store)).status == "ok"
+    assert doctor(Places(store=StoreLocation.of(cli.store))).status == "ok"
 
 
 def test_rotate(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,7 @@ def test_rotate(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong.stderr.startswith("Error: the master key is wrong: keys in the store are encrypted with ")
     assert wrong.stderr.count("\n") == 1
     assert MASTER not in wrong.output
-    assert doctor(Places(store=cli.store)).status == "failed"
+    assert doctor(Places(store=StoreLocation.of(cli.store))).status == "failed"
 
 
 def test_a_reference_of_the_wrong_form_is_wrong_usage(cli: Cli) -> None:
