@@ -127,3 +127,33 @@ def _ledger_table(
 ) -> Table:
     columns: dict[str, type] = {**texts, **dict.fromkeys(numbers, int)}
     return _table(db, name).create(columns, pk=pk, not_null=set(columns), strict=True)
+
+
+@migrations()
+def m010_usage_hours(db: Database) -> None:
+    """Hourly sums of calls (:mod:`store.rollups`)."""
+    db.execute(
+        """
+        CREATE TABLE usage_hours (
+            hour INTEGER NOT NULL,
+            project_id TEXT NOT NULL,
+            token_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            model TEXT NOT NULL,
+            endpoint TEXT NOT NULL,
+            calls INTEGER NOT NULL DEFAULT 0,
+            refused INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            unreported INTEGER NOT NULL DEFAULT 0,
+            unpriced INTEGER NOT NULL DEFAULT 0,
+            input_tokens INTEGER NOT NULL DEFAULT 0,
+            cached_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            reasoning_tokens INTEGER NOT NULL DEFAULT 0,
+            total_tokens INTEGER NOT NULL DEFAULT 0,
+            milliseconds INTEGER NOT NULL DEFAULT 0,
+            nano_usd INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (hour, project_id, user_id, token_id, model, endpoint)
+        ) STRICT, WITHOUT ROWID
+        """
+    )

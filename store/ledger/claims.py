@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from store.models import Grant
+from store.rollups import Line
 
 Side = Literal["token", "project"]
 """Whose limit it is."""
@@ -110,5 +111,9 @@ class Finished:
     never reached); None where it is unknown: then it is what was held."""
     nano_usd: int | None = None
     """The same of money, rounded up."""
+    at_least: bool = False
+    """Whether more may be billed than these figures say."""
+    line: Line | None = None
+    """What it adds to the roll-ups; None for what is no call of its own."""
     request: bool = True
     """False for what was no request of its own: a whole session, whose answers are counted each."""

@@ -17,7 +17,7 @@ import msgspec
 from store.errors import SpoolError
 from store.locks import is_held
 from store.spool import cursor as cursors
-from store.spool import dead, replay
+from store.spool import dead, replay, rolled
 from store.spool.closing import Price, close_dead_writers
 from store.spool.cursor import Cursor
 from store.spool.journal import journals
@@ -135,12 +135,14 @@ class SpoolReader:
         Returns how many were removed. Raises OSError.
 
         The last segment of a writer stays until the writer is closed: it may be all that tells which of
-        its calls have an event (see :mod:`store.spool.closing`).
+        its calls have an event (see :mod:`store.spool.closing`). And every segment stays until the store has
+        taken in what it holds (see :mod:`store.spool.rolled`).
         """
         close_dead_writers(self.folder, self._price)
         consumers = cursors.all_offsets(self.folder)
         unclosed = {writer_of(path) for path in journals(self.folder)}
         found = segments(self.folder)
+        marks = rolled.behind(self.folder)  # after the segments: these are never there before the marks
         last = {writer_of(path): path for path in found}
         removed = 0
         for path in replay.files(self.folder, self.consumer):
@@ -154,7 +156,8 @@ class SpoolReader:
                     # Locked while it is looked at: a living writer does not let go of it.
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     size = os.fstat(file.fileno()).st_size
-                    if all(offsets.get(path.name, 0) == size for offsets in consumers):
+                    done = all(offsets.get(path.name, 0) == size for offsets in consumers)
+                    if done and not rolled.is_waiting(path, marks):
                         path.unlink()
                         removed += 1
             except (BlockingIOError, FileNotFoundError):
