@@ -223,13 +223,21 @@ def _output(name: str, body: Body, known: sizes.Sizes, *, compact: bool) -> int:
     if name == "responses":
         return min(_number(body, "max_output_tokens") or known.output, known.output)
     asked = max(_number(body, "max_completion_tokens") or 0, _number(body, "max_tokens") or 0)
-    choices = _number(body, "n") or 1
     if name == "completions":
-        prompt = body.get("prompt")
-        prompts = len(prompt) if isinstance(prompt, list) and prompt and not _is_ids(prompt) else 1
-        choices = max(choices, _number(body, "best_of") or 1) * prompts
         asked = asked or DEFAULT_COMPLETION
-    return choices * min(asked or known.output, known.output)
+    return choices(name, body) * min(asked or known.output, known.output)
+
+
+def choices(name: str, body: Body) -> int:
+    """How many answers a request asks for; a legacy completion of several prompts gives as many for each."""
+    if name not in ("chat", "completions"):
+        return 1
+    count = _number(body, "n") or 1
+    if name == "chat":
+        return count
+    prompt = body.get("prompt")
+    prompts = len(prompt) if isinstance(prompt, list) and prompt and not _is_ids(prompt) else 1
+    return max(count, _number(body, "best_of") or 1) * prompts
 
 
 def _is_ids(prompt: list[Any]) -> bool:
