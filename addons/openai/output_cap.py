@@ -76,7 +76,7 @@ def cap(body: bytes, endpoint: Endpoint, model: str | None, most: int) -> Capped
 
 
 def _larger(found: Sequence[Member], fields: Sequence[str], each: int) -> Capped | None:
-    """The first limit beyond the cap. Of equal keys all count, in any case: parsers differ in what they take."""
+    """The first limit beyond the cap. Of equal keys all count, and in any case: parsers differ."""
     for member in found:
         name = member.key.strip().lower()
         if name not in fields or member.value is None:
