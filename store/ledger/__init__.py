@@ -9,6 +9,9 @@ the sum of what was spent in its period and of what is held; nothing is ever set
 
     limits.py  (in store/)  what may be limited, and the periods
     claims.py               what goes in and out: Ask, Answer, Hit, Standing, Finished
+    account.py              what a token or project has used of each limit
+    book.py                 claims, decided within a transaction
+    settle.py               calls that are over, within a transaction
     clerk.py                the thread that owns the connection and puts into one transaction all that waits
 
     clerk.reserve(ask)      -> Future[Answer]; all or nothing. Raises StoreUnavailable where the store is away
@@ -24,5 +27,6 @@ the sum of what was spent in its period and of what is held; nothing is ever set
 """
 
 from store.ledger.claims import Answer, Ask, Finished, Hit, Room, Standing
+from store.ledger.clerk import Clerk
 
-__all__ = ["Answer", "Ask", "Finished", "Hit", "Room", "Standing"]
+__all__ = ["Answer", "Ask", "Clerk", "Finished", "Hit", "Room", "Standing"]

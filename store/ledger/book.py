@@ -1,0 +1,144 @@
+"""Claims, decided one after the other within one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import floor
+from typing import Any
+
+from store.engine import Connection
+from store.ledger.account import SIDES, Account, Amounts, account_of, longest, standing
+from store.ledger.claims import Answer, Ask, Hit
+from store.limits import HOUR
+from store.models import Grant
+
+LEASE_SECONDS = 60
+"""How long a hold lives without being renewed."""
+
+
+@dataclass(slots=True)
+class Book:
+    """The accounts that claims are checked against, each read once; what is granted is written by `flush`."""
+
+    connection: Connection
+    process: str
+    now: float
+    _accounts: dict[str, Account] = field(default_factory=dict)
+    _holds: list[dict[str, Any]] = field(default_factory=list)
+    _rates: dict[str, Counter[str]] = field(default_factory=dict)
+    _counted: Counter[str] = field(default_factory=Counter)
+
+    def reserve(self, ask: Ask, *, take: bool = True) -> Answer:
+        """Grant all that `ask` claims, or nothing."""
+        found = self._accounts_of(ask.grant)
+        amounts = Amounts(ask.requests, ask.tokens, ask.nano_usd, running=1)
+        hits = [gauge.hit(amounts, self.now) for account in found for gauge in account.gauges]
+        hit = longest([each for each in hits if each])
+        if hit is None and take:
+            self._take(ask, amounts, found)
+        return Answer(hit, standing(found, self.now))
+
+    def flush(self) -> None:
+        """Write what was granted."""
+        self.connection.insert("holds", self._holds)
+        for subject, taken in self._rates.items():
+            self.connection.add("rates", {"subject": subject, "second": floor(self.now)}, dict(taken))
+        for token_id, requests in self._counted.items():
+            self.connection.run(
+                "UPDATE tokens SET request_count = request_count + :requests WHERE id = :id",
+                requests=requests,
+                id=token_id,
+            )
+        self._holds, self._rates, self._counted = [], {}, Counter()
+
+    def extend(self, call_id: str, grant: Grant, tokens: int, nano_usd: int) -> Hit | None:
+        """Hold so much in all for a call under way. What it held stays where a budget does not allow it.
+
+        Only budgets are asked: the call has its place in the rates already.
+        """
+        rows = self.connection.rows(
+            "SELECT hour, taken_at, tokens, nano_usd, expires_at FROM holds "
+            "WHERE call_id = :id AND settled_at = 0",
+            id=call_id,
+        )
+        if not rows:
+            return None
+        held = rows[0]
+        lapsed = held["expires_at"] <= self.now
+        more = Amounts(
+            tokens=tokens - (0 if lapsed else held["tokens"]),
+            nano_usd=nano_usd - (0 if lapsed else held["nano_usd"]),
+        )
+        earlier = held["hour"] != floor(self.now) // HOUR
+        # What a call holds counts for the periods that it was reserved in, be they over.
+        found = self._accounts_of(grant, at=held["taken_at"] if earlier else None)
+        budgets = [gauge for account in found for gauge in account.gauges if "/" in gauge.limit]
+        hits = [gauge.hit(more, self.now) for gauge in budgets]
+        if hit := longest([each for each in hits if each]):
+            return hit
+        for gauge in budgets:
+            gauge.take(more, floor(self.now))
+        if earlier:  # these are other accounts than those that are kept
+            self._accounts.clear()
+        self._write_extension(call_id, grant, held, tokens, nano_usd)
+        return None
+
+    def _accounts_of(self, grant: Grant, *, at: int | None = None) -> list[Account]:
+        """The token's and the project's, of which each has one only while the transaction lasts."""
+        found = []
+        for side in SIDES:
+            subject = grant.token.id if side == "token" else grant.project.id
+            account = self._accounts.get(subject) if at is None else None
+            if account is None:
+                account = account_of(self.connection, grant, side, self.now, at=at)
+                if at is None:
+                    self._accounts[subject] = account
+            found.append(account)
+        return found
+
+    def _take(self, ask: Ask, amounts: Amounts, found: list[Account]) -> None:
+        second = floor(self.now)
+        for account in found:
+            for gauge in account.gauges:
+                gauge.take(amounts, second)
+            if account.has_rate:
+                taken = self._rates.setdefault(account.subject, Counter(requests=0, tokens=0))
+                taken["requests"] += ask.requests
+                taken["tokens"] += ask.tokens
+        # Such a call is counted now; others when they are over.
+        counted = ask.requests if ask.grant.token.max_requests is not None else 0
+        self._counted[ask.grant.token.id] += counted
+        self._holds.append(
+            {
+                "call_id": ask.call_id,
+                "token_id": ask.grant.token.id,
+                "project_id": ask.grant.project.id,
+                "process": self.process,
+                "taken_at": second,
+                "hour": second // HOUR,
+                "requests": ask.requests,
+                "tokens": ask.tokens,
+                "nano_usd": ask.nano_usd,
+                "counted": counted,
+                "running": 1,
+                "expires_at": second + LEASE_SECONDS,
+                "settled_at": 0,
+            }
+        )
+
+    def _write_extension(self, call_id: str, grant: Grant, held: Any, tokens: int, nano_usd: int) -> None:
+        self.connection.run(
+            "UPDATE holds SET tokens = :tokens, nano_usd = :nano_usd, expires_at = :expires_at "
+            "WHERE call_id = :id",
+            tokens=tokens,
+            nano_usd=nano_usd,
+            expires_at=floor(self.now) + LEASE_SECONDS,
+            id=call_id,
+        )
+        self.connection.run(
+            "UPDATE rates SET tokens = tokens + :more WHERE second = :second AND subject IN :subjects",
+            more=tokens - held["tokens"],
+            second=held["taken_at"],
+            subjects=[grant.token.id, grant.project.id],
+        )

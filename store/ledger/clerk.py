@@ -1,0 +1,291 @@
+"""The thread that owns the connection: all that waits goes into one transaction.
+
+The event loop never waits for the database, and under load the cost of a transaction is shared by many calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from math import floor
+from queue import Empty, SimpleQueue
+
+from uuid_utils import uuid7
+
+from store.engine import Connection, Engine
+from store.errors import StoreUnavailable
+from store.ledger import settle
+from store.ledger.book import LEASE_SECONDS, Book
+from store.ledger.claims import Answer, Ask, Finished, Hit
+from store.models import Grant
+from store.rollups import RollUps
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+"""Most claims in one transaction."""
+BUSY_SECONDS = 5.0
+RENEW_SECONDS = LEASE_SECONDS / 3
+RETRY_SECONDS = 0.5
+CLEAN_SECONDS = 60.0
+CLEANING = "clean-up"
+"""In the place of a project, so that one process at a time cleans up."""
+CLOSE_SECONDS = 10.0
+"""How long the end waits for a store that is away."""
+
+
+@dataclass(slots=True)
+class _Reserve:
+    call_id: str
+    grant: Grant
+    ask: Ask
+    take: bool
+    answer: Future[Answer] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Extend:
+    call_id: str
+    grant: Grant
+    tokens: int
+    nano_usd: int
+    answer: Future[Hit | None] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Note:
+    """Something that nobody waits for, but that has to be written, now or later."""
+
+    call_ids: Sequence[str]
+    locks: Sequence[str]
+    """Ids of the projects that it is about."""
+    write: Callable[[Connection, float], object]
+
+
+class Clerk:
+    """The ledger, for one process. Thread-safe; see :mod:`store.ledger` for what its methods promise."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._process = str(uuid7())
+        self._grants: dict[str, Grant] = {}
+        """Of the calls that are reserved."""
+        self._rollups = RollUps()
+        self._owed: list[_Note] = []
+        """What could not be written yet."""
+        self._cleaned = self._renewed = time.monotonic()
+        self._connection: Connection | None = None
+        self._queue: SimpleQueue[_Reserve | _Extend | _Note | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="llmproxy-ledger", daemon=True)
+        self._thread.start()
+
+    # For any thread
+
+    def reserve(self, ask: Ask) -> Future[Answer]:
+        """Take what `ask` claims, if every limit allows it. The future raises StoreUnavailable.
+
+        Who cancels the future, or does not wait for it, calls `release`.
+        """
+        claim = _Reserve(ask.call_id, ask.grant, ask, take=True)
+        self._grants[ask.call_id] = ask.grant
+        self._queue.put(claim)
+        return claim.answer
+
+    def look(self, ask: Ask) -> Future[Answer]:
+        """What `reserve` would say; nothing is taken."""
+        claim = _Reserve(ask.call_id, ask.grant, ask, take=False)
+        self._queue.put(claim)
+        return claim.answer
+
+    def extend(self, call_id: str, tokens: int, nano_usd: int) -> Future[Hit | None]:
+        """Hold so much in all for a call that was reserved here. The future raises StoreUnavailable."""
+        grant = self._grants.get(call_id)
+        if grant is None:  # it has no limits, or is over
+            nothing: Future[Hit | None] = Future()
+            nothing.set_result(None)
+            return nothing
+        claim = _Extend(call_id, grant, tokens, nano_usd)
+        self._queue.put(claim)
+        return claim.answer
+
+    def ended(self, call_id: str) -> None:
+        """The call is over, but not settled yet."""
+        grant = self._grants.get(call_id)
+        if grant is not None and any(each.max_concurrent is not None for each in grant.limits):
+            self._queue.put(_Note([call_id], [grant.project.id], partial(settle.ended, call_ids=[call_id])))
+
+    def release(self, call_id: str) -> None:
+        """The call never went upstream. Does nothing for one that was not reserved, or is settled."""
+        grant = self._grants.pop(call_id, None)
+        if grant is not None:
+            self._queue.put(_Note([call_id], [grant.project.id], partial(settle.release, call_ids=[call_id])))
+
+    def finish(self, calls: Sequence[Finished], writer: str) -> None:
+        """Settle calls whose events `writer` has put on disk, in the order of their numbers."""
+        for call in calls:
+            self._grants.pop(call.call_id, None)
+        ids, projects = [call.call_id for call in calls], [call.project_id for call in calls]
+        write = partial(settle.settle, calls=calls, writer=writer, rollups=self._rollups)
+        self._queue.put(_Note(ids, projects, write))
+
+    def renew(self) -> None:
+        """Prolong the holds of this process; it does so by itself."""
+        self._queue.put(_Note([], [], self._write_renewal))
+
+    def clean_up(self) -> None:
+        """Remove what decides nothing any more; it does so by itself."""
+        self._queue.put(_Note([], [CLEANING], settle.clean_up))
+
+    def close(self) -> None:
+        """Write what waits, then end. What is still held comes back when its lease is over."""
+        self._queue.put(None)
+        self._thread.join()
+
+    # In the clerk's own thread
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch = self._next_batch()
+            open_ = None not in batch
+            claims = [claim for claim in batch if isinstance(claim, _Reserve | _Extend)]
+            notes = [note for note in batch if isinstance(note, _Note)]
+            self._work(
+                [claim for claim in claims if claim.answer.set_running_or_notify_cancel()],
+                [*self._owed, *notes, *self._chores()],
+            )
+        self._end()
+
+    def _next_batch(self) -> list[_Reserve | _Extend | _Note | None]:
+        """All that waits; empty now and then, so that what is due gets done."""
+        batch: list[_Reserve | _Extend | _Note | None] = []
+        with suppress(Empty):
+            batch.append(self._queue.get(timeout=RETRY_SECONDS if self._owed else RENEW_SECONDS))
+            while len(batch) < BATCH:
+                batch.append(self._queue.get_nowait())
+        return batch
+
+    def _chores(self) -> list[_Note]:
+        found, now = [], time.monotonic()
+        if self._grants and now - self._renewed >= RENEW_SECONDS:
+            found.append(_Note([], [], self._write_renewal))
+            self._renewed = now
+        if now - self._cleaned >= CLEAN_SECONDS:
+            found.append(_Note([], [CLEANING], settle.clean_up))
+            self._cleaned = now
+        return found
+
+    def _work(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
+        """Do all of it in one transaction; what fails for a reason of its own is done alone."""
+        self._owed = []
+        if not claims and not notes:
+            return
+        try:
+            answers = self._transact(claims, notes)
+        except StoreUnavailable as error:
+            self._disconnect()
+            self._owed = list(notes)
+            self._refuse(claims, error)
+        except Exception as error:
+            self._disconnect()
+            if len(claims) + len(notes) > 1:
+                for note in notes:
+                    self._alone([], [note])
+                for claim in claims:
+                    self._alone([claim], [])
+            else:
+                logger.error("llmproxy: the ledger could not take something in: %s", error, exc_info=True)
+                self._refuse(claims, error)
+        else:
+            for claim, answer in zip(claims, answers, strict=True):
+                self._tell(claim, answer)
+
+    def _alone(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
+        owed = self._owed
+        self._work(claims, notes)
+        self._owed = [*owed, *self._owed]
+
+    def _transact(
+        self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]
+    ) -> list[Answer | Hit | None]:
+        reserving = {claim.call_id for claim in claims if isinstance(claim, _Reserve)}
+        # What frees something comes first, but not before the reservation that it is about, and in order.
+        split = next(
+            (n for n, note in enumerate(notes) if not reserving.isdisjoint(note.call_ids)), len(notes)
+        )
+        projects = {claim.grant.project.id for claim in claims}.union(*(note.locks for note in notes))
+        connection = self._current()
+        with connection.transaction():
+            for project_id in sorted(
+                projects
+            ):  # all processes in the same order, so that none waits in a ring
+                connection.lock(f"ledger {project_id}")
+            now = self._clock()
+            for note in notes[:split]:
+                note.write(connection, now)
+            book = Book(connection, self._process, now)
+            answers: dict[int, Answer | Hit | None] = {}
+            for claim in claims:
+                if isinstance(claim, _Reserve):
+                    answers[id(claim)] = book.reserve(claim.ask, take=claim.take)
+            book.flush()
+            for claim in claims:
+                if isinstance(claim, _Extend):
+                    answers[id(claim)] = book.extend(claim.call_id, claim.grant, claim.tokens, claim.nano_usd)
+            for note in notes[split:]:
+                note.write(connection, now)
+        # Only a commit makes a claim count for the other processes, so nobody is told before it.
+        return [answers[id(claim)] for claim in claims]
+
+    def _tell(self, claim: _Reserve | _Extend, answer: Answer | Hit | None) -> None:
+        if isinstance(claim, _Reserve):
+            assert isinstance(answer, Answer)
+            if answer.hit is not None and claim.take:
+                self._grants.pop(claim.call_id, None)
+            claim.answer.set_result(answer)
+        else:
+            assert not isinstance(answer, Answer)
+            claim.answer.set_result(answer)
+
+    def _refuse(self, claims: Sequence[_Reserve | _Extend], error: Exception) -> None:
+        for claim in claims:
+            if isinstance(claim, _Reserve) and claim.take:
+                # It may have been committed all the same: a server can be lost while it answers.
+                self.release(claim.call_id)
+            claim.answer.set_exception(error)
+
+    def _write_renewal(self, connection: Connection, now: float) -> None:
+        connection.run(
+            "UPDATE holds SET expires_at = :expires_at WHERE process = :process AND settled_at = 0",
+            expires_at=floor(now) + LEASE_SECONDS,
+            process=self._process,
+        )
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._owed and time.monotonic() < deadline:
+            time.sleep(RETRY_SECONDS)
+            self._work([], self._owed)
+        if self._owed:
+            logger.error("llmproxy: %s: the last finished calls are not in the ledger", self._engine.where)
+        self._disconnect()
+
+    def _current(self) -> Connection:
+        """A connection to the database that is there now, not to a file that was replaced."""
+        if self._connection is None or not self._connection.is_current():
+            self._disconnect()
+            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+        self._rollups.forget()

@@ -1,0 +1,220 @@
+"""Calls that are over: holds end, and what the calls did use is added to what was spent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import floor
+from typing import Any
+
+from store.engine import Connection, Row
+from store.ledger.account import ALL_TIME, RATE_SECONDS
+from store.ledger.claims import Finished
+from store.limits import HOUR
+from store.models import rfc3339
+from store.rollups import RollUps, last_rolled, move_rolled
+
+KEEP_SETTLED_SECONDS = 3600
+"""How long a settled hold is kept, so that its call is not settled again."""
+KEEP_LAPSED_SECONDS = 86400
+"""How long the hold of a process that died is kept, though it holds nothing any more: it says what the call
+is charged with, should its event turn up in the spool."""
+
+
+def settle(
+    connection: Connection, now: float, *, calls: Sequence[Finished], writer: str, rollups: RollUps
+) -> None:
+    """Count calls of one writer, each only once."""
+    calls = _not_counted(connection, calls, writer)
+    if not calls:
+        return
+    holds = _holds(connection, [call.call_id for call in calls])
+    fresh = [
+        _Charge.of(call, holds.get(call.call_id), now)
+        for call in {call.call_id: call for call in calls}.values()
+        if call.call_id not in holds or not holds[call.call_id]["settled_at"]
+    ]
+    void = [charge for charge in fresh if charge.call.outcome == "refused"]
+    charges = [charge for charge in fresh if charge.call.outcome != "refused"]
+    _void(connection, [charge.hold for charge in void if charge.hold], now)
+    _spend(connection, charges)
+    _correct_rates(
+        connection,
+        [(charge.hold, 0, charge.tokens - charge.hold["tokens"]) for charge in charges if charge.hold],
+        now,
+    )
+    _count(connection, charges)
+    _mark(connection, charges, now)
+    rollups.add(connection, [charge.call.line for charge in fresh if charge.call.line])
+
+
+def release(connection: Connection, now: float, *, call_ids: Sequence[str]) -> None:
+    """Undo reservations: nothing went upstream. Those that are settled, or unknown, stay as they are."""
+    _void(connection, [hold for hold in _holds(connection, call_ids).values() if not hold["settled_at"]], now)
+
+
+def ended(connection: Connection, now: float, *, call_ids: Sequence[str]) -> None:  # noqa: ARG001 - as the others
+    """These calls are no longer among the concurrent ones."""
+    connection.run("UPDATE holds SET running = 0 WHERE call_id IN :ids", ids=list(call_ids))
+
+
+def clean_up(connection: Connection, now: float) -> None:
+    """Remove what decides nothing any more."""
+    second = floor(now)
+    connection.run("DELETE FROM rates WHERE second < :before", before=second - 2 * RATE_SECONDS)
+    connection.run(
+        "DELETE FROM holds WHERE settled_at > 0 AND settled_at < :before",
+        before=second - KEEP_SETTLED_SECONDS,
+    )
+    connection.run(
+        "DELETE FROM holds WHERE settled_at = 0 AND expires_at < :before", before=second - KEEP_LAPSED_SECONDS
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """A call and what it is charged with."""
+
+    call: Finished
+    hold: Row | None
+    hour: int
+    tokens: int
+    nano_usd: int
+    assumed: bool
+    """Whether something was unknown, so that what was held counts instead."""
+
+    @classmethod
+    def of(cls, call: Finished, hold: Row | None, now: float) -> _Charge:
+        known = None not in (call.total_tokens, call.nano_usd) and not call.at_least
+        # Where the figures are not all, what was held may be nearer to the truth.
+        tokens, nano_usd = call.total_tokens, call.nano_usd
+        if tokens is None or call.at_least:
+            tokens = max(tokens or 0, hold["tokens"] if hold else 0)
+        if nano_usd is None or call.at_least:
+            nano_usd = max(nano_usd or 0, hold["nano_usd"] if hold else 0)
+        # Not an hour to come, be the clock of who made the event as it may: it would be in no period.
+        hour = hold["hour"] if hold else floor(min(call.at, now)) // HOUR
+        return cls(call, hold, hour, tokens, nano_usd, not known)
+
+    @property
+    def requests(self) -> int:
+        return int(self.call.request)
+
+
+def _not_counted(connection: Connection, calls: Sequence[Finished], writer: str) -> list[Finished]:
+    """Those beyond the last one of this writer that was counted, which is moved on."""
+    last = max((call.seq for call in calls), default=0)
+    if not last:
+        return list(calls)
+    before = last_rolled(connection, writer)
+    if last > before:
+        move_rolled(connection, writer, last)
+    return [call for call in calls if not call.seq or call.seq > before]
+
+
+def _holds(connection: Connection, call_ids: Sequence[str]) -> dict[str, Row]:
+    rows = connection.rows("SELECT * FROM holds WHERE call_id IN :ids", ids=list(call_ids))
+    return {row["call_id"]: row for row in rows}
+
+
+def _void(connection: Connection, holds: Sequence[Row], now: float) -> None:
+    """Remove holds, and give back what they took of rates and quotas."""
+    if not holds:
+        return
+    connection.run("DELETE FROM holds WHERE call_id IN :ids", ids=[hold["call_id"] for hold in holds])
+    _correct_rates(connection, [(hold, -hold["requests"], -hold["tokens"]) for hold in holds], now)
+    counted: Counter[str] = Counter()
+    for hold in holds:
+        counted[hold["token_id"]] += hold["counted"]
+    for token_id, requests in counted.items():
+        if requests:
+            connection.run(
+                "UPDATE tokens SET request_count = request_count - :requests WHERE id = :id",
+                requests=requests,
+                id=token_id,
+            )
+
+
+def _correct_rates(connection: Connection, corrections: Iterable[tuple[Row, int, int]], now: float) -> None:
+    """Put the true numbers into the seconds in which they were reserved, where those still count."""
+    sums: dict[tuple[str, int], Counter[str]] = {}
+    for hold, requests, tokens in corrections:
+        if hold["taken_at"] >= floor(now) - RATE_SECONDS and (requests or tokens):
+            for subject in (hold["token_id"], hold["project_id"]):
+                more = sums.setdefault((subject, hold["taken_at"]), Counter())
+                more["requests"] += requests
+                more["tokens"] += tokens
+    for (subject, second), more in sums.items():
+        # Without a row: it has no rate, or had none when the call was reserved.
+        connection.run(
+            "UPDATE rates SET requests = requests + :requests, tokens = tokens + :tokens "
+            "WHERE subject = :subject AND second = :second",
+            requests=more["requests"],
+            tokens=more["tokens"],
+            subject=subject,
+            second=second,
+        )
+
+
+def _spend(connection: Connection, charges: Sequence[_Charge]) -> None:
+    sums: dict[tuple[str, int], Counter[str]] = {}
+    for charge in charges:
+        for subject in (charge.call.token_id, charge.call.project_id):
+            for hour in (charge.hour, ALL_TIME):
+                more = sums.setdefault((subject, hour), Counter())
+                more["requests"] += charge.requests
+                more["tokens"] += charge.tokens
+                more["nano_usd"] += charge.nano_usd
+                more["assumed"] += charge.assumed
+    for (subject, hour), more in sums.items():
+        connection.add("spend", {"subject": subject, "hour": hour}, dict(more))
+
+
+def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
+    """Bring request counts and last use of the tokens up to date."""
+    uses: dict[str, list[_Charge]] = {}
+    for charge in charges:
+        uses.setdefault(charge.call.token_id, []).append(charge)
+    for token_id, made in uses.items():
+        # With a quota a call was counted when it was reserved.
+        requests = sum(charge.requests - (charge.hold["counted"] if charge.hold else 0) for charge in made)
+        latest = max(made, key=lambda charge: charge.call.at).call
+        if requests:
+            connection.run(
+                "UPDATE tokens SET request_count = request_count + :requests WHERE id = :id",
+                requests=requests,
+                id=token_id,
+            )
+        connection.run(
+            "UPDATE tokens SET last_used_at = :at, last_used_from = coalesce(:address, last_used_from) "
+            "WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :at)",
+            at=rfc3339(datetime.fromtimestamp(latest.at, UTC)),
+            address=latest.address,
+            id=token_id,
+        )
+
+
+def _mark(connection: Connection, charges: Sequence[_Charge], now: float) -> None:
+    """Remember which calls are settled, where their number does not say so."""
+    held = [charge.call.call_id for charge in charges if charge.hold]
+    connection.run("UPDATE holds SET settled_at = :now WHERE call_id IN :ids", now=floor(now), ids=held)
+    unnumbered = [charge for charge in charges if not charge.hold and not charge.call.seq]
+    connection.insert("holds", [_marker(charge, floor(now)) for charge in unnumbered])
+
+
+def _marker(charge: _Charge, second: int) -> Mapping[str, Any]:
+    call = charge.call
+    numbers = ("requests", "tokens", "nano_usd", "counted", "running")
+    return {
+        "call_id": call.call_id,
+        "token_id": call.token_id,
+        "project_id": call.project_id,
+        "process": "",
+        "taken_at": second,
+        "hour": charge.hour,
+        **dict.fromkeys(numbers, 0),
+        "expires_at": second,
+        "settled_at": second,
+    }

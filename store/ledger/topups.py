@@ -1,0 +1,23 @@
+"""Additions to a budget, for the period that they fall into; to `total` for ever."""
+
+from __future__ import annotations
+
+from math import floor
+
+from uuid_utils import uuid7
+
+from store.engine import Connection
+from store.limits import Budget
+
+
+def add(connection: Connection, subject: str, budget: Budget, *, at: float) -> None:
+    """Raise one budget of a token or project (its id). It counts from the next claim on."""
+    row = {
+        "id": str(uuid7()),
+        "subject": subject,
+        "unit": budget.unit,
+        "period": budget.period,
+        "amount": budget.amount,
+        "at": floor(at),
+    }
+    connection.insert("topups", [row])

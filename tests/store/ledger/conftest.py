@@ -1,0 +1,93 @@
+"""A store with a project, and clerks whose clock stands still until it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import limits
+from store.engine import Row, engine_of
+from store.ledger import Ask, Clerk, Finished, topups
+from store.limits import NANO
+from store.lookup import TokenLookup
+from store.models import Grant
+from store.tokens import TokenStore
+
+NOON = 1_790_000_000.0 // 86400 * 86400 + 43200
+"""Of some day."""
+
+
+@dataclass
+class Ledger:
+    """What the tests do, in few words."""
+
+    path: Path
+    store: TokenStore
+    now: float = NOON
+    clerks: list[Clerk] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    def clerk(self) -> Clerk:
+        clerk = Clerk(engine_of(self.path), clock=lambda: self.now)
+        self.clerks.append(clerk)
+        return clerk
+
+    def grant(
+        self,
+        *,
+        project: str = "acme",
+        of_project: Any = None,
+        max_requests: int | None = None,
+        **of_token: Any,
+    ) -> Grant:
+        if of_project is not None:
+            self.store.update_project(project, limits=limits.of(of_project))
+        _, text = self.store.create_token(project, max_requests=max_requests, limits=limits.of(of_token))
+        return self.again(text.reveal())
+
+    def again(self, text: str) -> Grant:
+        lookup = TokenLookup(self.path)
+        grant = lookup.find(text)
+        lookup.close()
+        assert grant
+        return grant
+
+    def ask(self, grant: Grant, *, tokens: int = 0, usd: float = 0, **rest: Any) -> Ask:
+        return Ask(f"call-{next(self._numbers)}", grant, tokens, round(usd * NANO), **rest)
+
+    def rows(self, sql: str, **values: Any) -> list[Row]:
+        connection = engine_of(self.path).connect()
+        try:
+            return connection.rows(sql, **values)
+        finally:
+            connection.close()
+
+    def top_up(self, subject: str, text: str) -> None:
+        connection = engine_of(self.path).connect()
+        topups.add(connection, subject, limits.parse_budget(text), at=self.now)
+        connection.close()
+
+    def finished(self, ask: Ask, **known: Any) -> Finished:
+        known = {"total_tokens": ask.tokens, "nano_usd": ask.nano_usd, "outcome": "ok"} | known
+        return Finished(
+            ask.call_id, ask.grant.token.id, ask.grant.project.id, self.now, endpoint="chat", **known
+        )
+
+
+@pytest.fixture
+def ledger(path: Path, store: TokenStore) -> Iterator[Ledger]:
+    store.create_project("acme", "sk-live-1234567890")
+    ledger = Ledger(path, store)
+    yield ledger
+    for clerk in ledger.clerks:
+        clerk.close()
+
+
+@pytest.fixture
+def clerk(ledger: Ledger) -> Clerk:
+    return ledger.clerk()
