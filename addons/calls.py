@@ -18,6 +18,7 @@ from addons.capture import Capture
 from addons.openai.azure import Azure
 from addons.openai.endpoints import Endpoint
 from addons.openai.form import FormReader
+from addons.request_metadata import NONE, RequestMetadata
 from store.models import Grant
 from store.secret import Secret
 
@@ -46,6 +47,8 @@ class Call:
     """Monotonic seconds."""
     id: str = field(default_factory=lambda: str(uuid7()))
     grant: Grant | None = None
+    request_metadata: RequestMetadata = NONE
+    """What the client said by headers of ours."""
     secrets: list[Secret] = field(default_factory=list)
     """What must never be written: the client's credential and the project's key."""
     refused: str | None = None

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from addons.cost import BUNDLED, Prices, cost_of
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
+from addons.identity import identity
 from addons.openai import Request, Response, Summary, first_content, reported, summarize
 from addons.openai.model_of import is_allowed_answer
 from addons.openai.tokens import count
+from addons.openai.users import users_in
 from store.event import Event, blank_event
 from store.models import Grant
 
 logger = logging.getLogger(__name__)
 
 LEFT_UNANSWERED = ("client_aborted", "timeout", "shutdown")
-USER_METADATA = ("user_id", "app_user_id")
 
 
 def event_of(exchange: Exchange, *, capture: str = "all", prices: Prices = BUNDLED) -> Event:
@@ -59,7 +59,7 @@ def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -
         endpoint=summary.endpoint,
         stream=summary.stream,
         api_version=summary.api_version,
-        user=_user(exchange, summary),
+        **_identity(exchange, summary),
         model=summary.model,
         model_requested=summary.model_requested,
         model_mismatch=_mismatch(exchange, summary),
@@ -99,6 +99,8 @@ def minimal_event(exchange: Exchange) -> Event:
         "include_usage": "added" if exchange.usage_added else None,
         "client": client_info(exchange.client_address, exchange.request_headers),
         **attribution(exchange.grant),
+        **_identity(exchange),
+        "request_metadata": exchange.request_metadata.pairs,
         "usage_missing": reported.CODES["unread"],
         "usage_missing_code": "unread",
     }
@@ -110,7 +112,7 @@ def attribution(grant: Grant | None) -> Event:
         "project_id": grant.project.id if grant else None,
         "project_name": grant.project.name if grant else None,
         "token_id": grant.token.id if grant else None,
-        "token_metadata": dict(grant.token.metadata) if grant else {},
+        "token_metadata": grant.metadata if grant else {},
     }
 
 
@@ -166,26 +168,9 @@ def _mismatch(exchange: Exchange, summary: Summary) -> str | None:
     return f"{model!r} answered, which is not among the allowed models"
 
 
-def _user(exchange: Exchange, summary: Summary) -> Event | None:
-    """Who made the call: what the token says goes before what the request claims."""
-    if exchange.grant and (user := user_of(exchange.grant.token.metadata)):
-        return user
-    for source, claim in (
-        ("safety_identifier", summary.safety_identifier),
-        ("user", summary.user),
-        ("metadata.user_id", (summary.metadata or {}).get("user_id")),
-    ):
-        if isinstance(claim, str) and claim:
-            return {"id": claim, "source": source}
-    return None
-
-
-def user_of(metadata: Mapping[str, str]) -> Event | None:
-    """The user whom a token's metadata names."""
-    for name in USER_METADATA:
-        if metadata.get(name):
-            return {"id": metadata[name], "source": f"token_metadata.{name}"}
-    return None
+def _identity(exchange: Exchange, summary: Summary | None = None) -> Event:
+    users = users_in(summary.safety_identifier, summary.user, summary.metadata) if summary is not None else {}
+    return identity(exchange.grant, exchange.request_metadata.pairs, users)
 
 
 def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Prices) -> None:
@@ -231,7 +216,6 @@ def _counted(exchange: Exchange, summary: Summary) -> Event | None:
 
 
 def _add_content(event: Event, exchange: Exchange, summary: Summary, capture: str) -> None:
-    truncated = list(summary.truncated)
     if capture in ("all", "request"):
         event["request"] = {
             "headers": {
@@ -243,12 +227,14 @@ def _add_content(event: Event, exchange: Exchange, summary: Summary, capture: st
         }
     if capture in ("all", "response"):
         event["response"] = {"body": summary.output}
-    dropped = {}
+    dropped: Event = {}
     if exchange.request_body.skipped:
         dropped["request_bytes"] = exchange.request_body.skipped
     if exchange.response_body and exchange.response_body.skipped:
         dropped["response_bytes"] = exchange.response_body.skipped
-    event["truncated"] = truncated
+    if exchange.request_metadata.dropped:
+        dropped["request_metadata"] = list(exchange.request_metadata.dropped)
+    event["truncated"] = [*summary.truncated, *exchange.request_metadata.truncated]
     event["dropped"] = dropped
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from addons.capture import Body
 from addons.openai.azure import Azure
 from addons.openai.form import Form
+from addons.request_metadata import NONE, RequestMetadata
 from store.models import Grant
 from store.secret import Secret
 
@@ -71,6 +72,8 @@ class Exchange:
     """Whether the answer was read to its end after the client had left."""
     client_address: str | None = None
     grant: Grant | None = None
+    request_metadata: RequestMetadata = NONE
+    """What the client said by headers of ours."""
     secrets: list[Secret] = field(default_factory=list)
     azure: Azure | None = None
     """Set where the call went to Azure."""

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from mitmproxy import connection, ctx, http, tcp, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addons import credential, marks, model_gate, options, refusal, wire
+from addons import credential, marks, model_gate, options, refusal, request_metadata, wire
 from addons.calls import Call, asks_for_websocket, open_call, open_calls
 from addons.destination import is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
@@ -116,6 +116,8 @@ class Gate:
                 return refusal.KEY_UNAVAILABLE
         finally:
             credential.remove(flow.request, shown_as)
+            names = call.grant.header_metadata if call.grant else ()
+            call.request_metadata = request_metadata.take(flow.request.headers, names)
             call.headers = list(flow.request.headers.items(multi=True))
 
     async def judge_grant(
@@ -172,6 +174,8 @@ class Gate:
         call = open_calls.get(flow.id)
         if call is None or call.refused or flow.response or flow.error:
             return None
+        # They come with the body's end, and are no part of the API.
+        flow.request.trailers = None
         if why_not := model_gate.judge(flow.request, call):
             call.refused = why_not.code
             return refuse(flow, why_not)

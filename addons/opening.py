@@ -12,9 +12,10 @@ from mitmproxy import http
 
 from addons import refusal
 from addons.calls import Call, asks_for_websocket, open_calls
-from addons.event import attribution, user_of
+from addons.event import attribution
 from addons.fail_closed import fail_closed, refuse
 from addons.headers import client_info
+from addons.identity import identity
 from addons.openai.azure import deployment
 from addons.openai.glance import glance
 from addons.runtime import Runtime
@@ -70,9 +71,8 @@ def opening(call: Call, body: bytes | None = None) -> Event:
     seen = glance(body)
     path = call.url.partition("?")[0]
     model = seen.model or deployment(path)
-    user = user_of(call.grant.token.metadata) if call.grant else None
-    if user is None and seen.user is not None:
-        user = {"id": seen.user[0], "source": seen.user[1]}
+    claimed = call.request_metadata.pairs
+    who = identity(call.grant, claimed, seen.users)
     client = client_info(call.client_address, call.headers)
     record = {
         "event_id": call.id,
@@ -83,19 +83,21 @@ def opening(call: Call, body: bytes | None = None) -> Event:
         "path": path,
         "endpoint": call.endpoint,
         "stream": seen.stream,
-        "user": user,
+        **who,
         "model": model,
         "model_requested": model,
         "client": client,
         **attribution(call.grant),
+        "request_metadata": claimed,
         "usage": _usage(seen.input_tokens),
     }
     if asks_for_websocket(request):
         record["closes_as"] = SESSION_TYPE  # no call: its answers are written down one by one
-    sent = f"{path} {model} {user} {client['user_agent']}"
+    sent = f"{path} {model} {who} {claimed} {client['user_agent']}"
     if any(secret.reveal() in sent for secret in call.secrets):
         # A client that put its token elsewhere too. Rare enough not to look for the pieces.
-        record |= {"path": "[redacted]", "model": None, "model_requested": None, "user": None, "client": {}}
+        record |= {"path": "[redacted]", "model": None, "model_requested": None, "client": {}}
+        record |= {"user": None, "user_claims": {}, "request_metadata": {}}
     return record
 
 

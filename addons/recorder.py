@@ -161,6 +161,7 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         usage_added=call.usage_added,
         client_address=call.client_address,
         grant=call.grant,
+        request_metadata=call.request_metadata,
         secrets=call.secrets,
         azure=call.azure,
         models=call.models,

@@ -20,7 +20,7 @@ NAMESPACE = UUID("5e0f5d51-7a5c-5b0c-9a86-6e1d7c1f0a52")
 
 COPIED = (
     *("request_id", "host", "endpoint", "model", "model_requested", "service_tier", "hosted_tools", "usage"),
-    *("project_id", "project_name", "token_id", "token_metadata", "user"),
+    *("project_id", "project_name", "token_id", "token_metadata", "request_metadata", "user"),
 )
 """What a repricing repeats of its call, so that sums can be kept without looking the call up."""
 

@@ -129,6 +129,7 @@ def _exchange(session: Session, turn: Turn, outcome: str) -> Exchange:
         sent=True,
         client_address=call.client_address,
         grant=call.grant,
+        request_metadata=call.request_metadata,
         secrets=call.secrets,
         azure=call.azure,
         models=call.models,

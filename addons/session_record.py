@@ -29,6 +29,7 @@ def session_record(exchange: Exchange, end: SessionEnd) -> Event:
         "endpoint": exchange.endpoint,
         "model": end.model,
         **attribution(exchange.grant),
+        "request_metadata": exchange.request_metadata.pairs,
         "close_code": end.close_code,
         "closed_by": end.closed_by,
         "client_frames": end.client_frames,

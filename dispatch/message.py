@@ -43,7 +43,9 @@ FIELDS = (
     "project_name",
     "token_id",
     "token_metadata",
+    "request_metadata",
     "user",
+    "user_claims",
     "model",
     "model_requested",
     "model_mismatch",
@@ -99,14 +101,15 @@ WRITER_FIELDS = (
 REPRICING_FIELDS = (
     *("schema", "event_id", "writer", "seq", "of", "call_timestamp", "cost", "cost_before", "usd_change"),
     *("request_id", "host", "endpoint", "model", "model_requested", "service_tier", "hosted_tools", "usage"),
-    *("project_id", "project_name", "token_id", "token_metadata", "user"),
+    *("project_id", "project_name", "token_id", "token_metadata", "request_metadata", "user"),
 )
 
 SESSION_FIELDS = (
     *("schema", "event_id", "writer", "seq", "duration_ms", "outcome", "error", "status", "request_id"),
     *("upstream_request_id", "host", "path", "endpoint", "model"),
-    *("project_id", "project_name", "token_id", "token_metadata", "close_code", "closed_by", "client_frames"),
-    *("server_frames", "refused_frames", "responses", "transcriptions", "unreported", "totals"),
+    *("project_id", "project_name", "token_id", "token_metadata", "request_metadata"),
+    *("close_code", "closed_by", "client_frames", "server_frames", "refused_frames"),
+    *("responses", "transcriptions", "unreported", "totals"),
 )
 FIELDS_OF = {REPRICING_TYPE: REPRICING_FIELDS, SESSION_TYPE: SESSION_FIELDS}
 """By the type of a record that is no call."""

@@ -28,7 +28,7 @@ class Privacy:
     include_client: bool = False
     """The client's address and its user agent."""
     redactor: Redactor | None = None
-    """What is taken out of content that is included."""
+    """What is taken out of content that is included, and of metadata that clients add to their calls."""
 
     def of(self, record: Record) -> Record:
         """The record as a sink may see it. Its `line` is for dead letters, which stay on this machine."""
@@ -39,6 +39,8 @@ class Privacy:
                     value[name] = self._redacted(value[name])
                 else:
                     del value[name]
+        if self.redactor is not None and "request_metadata" in value:
+            value["request_metadata"] = self.redactor.value(value["request_metadata"])
         error = value.get("error")
         if isinstance(error, Mapping) and "message" in error:
             kept = {name: item for name, item in error.items() if name != "message"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.errors import Misconfigured
+from store.credentials import CREDENTIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,12 @@ _PHONE = (
 )
 _IBAN = r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)"
 _CARD = r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])"
-_KEY = (
-    r"(?<!\w)(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,512}"  # OpenAI, Anthropic, Stripe; our proxy tokens
-    r"|(?<!\w)(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)"  # AWS access key ids
-    r"|(?<!\w)(?:gh[pousr]_|github_pat_|glpat-|hf_|npm_|pypi-|xox[abeprs]-|AIza)[A-Za-z0-9_-]{16,512}"
-    r"|(?<!\w)eyJ[\w-]{8,4096}\.eyJ[\w-]{8,8192}\.[\w-]{8,4096}"  # JSON web tokens
-    r"|(?<!\w)[Bb]earer [\w.~+/-]{16,4096}=*"
-    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]{0,16384}?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
-)
 
 BUILT_IN = {
     pattern.name: pattern
     for pattern in (
         # In this order: a key or an account number may hold what looks like a telephone number.
-        Pattern("key", re.compile(_KEY)),
+        Pattern("key", CREDENTIAL),
         Pattern("email", re.compile(_EMAIL)),
         Pattern("iban", re.compile(_IBAN), iban),
         Pattern("card", re.compile(_CARD), luhn),

@@ -15,7 +15,8 @@ import click
 from rich.progress import Progress
 
 from addons.cost import BUNDLED, Prices
-from addons.event import event_of, user_of
+from addons.event import event_of
+from addons.identity import user_named
 from addons.recorded import Damaged, Unreadable, event_id, read, to_exchange
 from scripts.inputs import open_input, progress
 from scripts.options import Pair, Places, open_store, places, prices_option
@@ -33,17 +34,6 @@ The events are the same as those of live traffic. An exchange has the same event
 so a second import of a file adds nothing.
 
 Exit codes: 0 all read, 1 a file is damaged (what came before it counts) or unreadable, 2 wrong usage."""
-
-
-@dataclass(slots=True)
-class Attribution:
-    """Whose calls these were; recordings do not tell."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    def apply(self, event: dict[str, Any]) -> dict[str, Any]:
-        user = user_of(self.fields.get("token_metadata", {}))
-        return event | self.fields | ({"user": user} if user else {})
 
 
 @dataclass(slots=True)
@@ -94,7 +84,7 @@ def import_(  # noqa: PLR0913 - one for each option
             events = _events(name, bar, totals, dict(deployments), prices or BUNDLED)
             for batch in _batches(events, BATCH):
                 totals.events += len(batch)
-                totals.added += destination.take([attribution.apply(event) for event in batch])
+                totals.added += destination.take([event | attribution for event in batch])
     for damage in totals.damaged:
         click.echo(f"Error: {damage}", err=True)
     if not as_json:
@@ -170,8 +160,11 @@ class _Spooled:
 
 def _attribution(
     places: Places, token: str | None, project: str | None, metadata: Mapping[str, str]
-) -> Attribution:
+) -> dict[str, Any]:
+    """Whose calls these were, as fields of their events; recordings do not tell."""
     fields: dict[str, Any] = {}
+    own, inherited = dict(metadata), {}
+    validation.metadata(own)
     if token or project:
         with open_store(places) as store:
             found = store.get_token(token) if token else None
@@ -179,9 +172,12 @@ def _attribution(
         if found and found.project_id != holder.id:
             raise click.UsageError(f"token {found.id} belongs to another project than {holder.name}.")
         fields |= {"project_id": holder.id, "project_name": holder.name}
+        inherited = dict(holder.metadata)
         if found:
-            fields |= {"token_id": found.id, "token_metadata": dict(found.metadata)}
-    if metadata:
-        validation.metadata(metadata)
-        fields["token_metadata"] = {**fields.get("token_metadata", {}), **metadata}
-    return Attribution(fields)
+            fields["token_id"] = found.id
+            own = {**found.metadata, **own}
+    if pairs := {**inherited, **own}:
+        fields["token_metadata"] = pairs
+    if user := user_named(own, inherited):
+        fields["user"] = user
+    return fields

@@ -130,6 +130,19 @@ def _ledger_table(
 
 
 @migrations()
+def m008_attribution(db: Database) -> None:
+    """Metadata of projects, and the names of metadata that clients may add by a header."""
+    _table(db, "projects").add_column("metadata", str, not_null_default="{}")
+    for table in ("projects", "tokens"):
+        _table(db, table).add_column("header_metadata", str, not_null_default="[]")
+    # Every change of a project counts already (m003).
+    db.execute(
+        "CREATE TRIGGER revision_token_header_metadata AFTER UPDATE OF header_metadata ON tokens "
+        "BEGIN UPDATE revision SET number = number + 1; END"
+    )
+
+
+@migrations()
 def m010_usage_hours(db: Database) -> None:
     """Hourly sums of calls (:mod:`store.rollups`)."""
     db.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,10 @@ class Project:
     updated_at: datetime
     limits: Limits = NONE
     """For all its tokens together."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Of all its tokens' calls, where the token itself has no such key. Read-only."""
+    header_metadata: Sequence[str] = ()
+    """Names of metadata that clients of all its tokens may add by a header."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output; the key is left out."""
@@ -44,6 +48,8 @@ class Project:
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
             "limits": self.limits.as_dict(),
+            "metadata": dict(self.metadata),
+            "header_metadata": list(self.header_metadata),
         }
 
 
@@ -71,6 +77,8 @@ class Token:
     previous_ends_at: datetime | None = None
     """Until when that one is good, too."""
     limits: Limits = NONE
+    header_metadata: Sequence[str] = ()
+    """Names of metadata that its clients may add by a header."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output."""
@@ -89,6 +97,7 @@ class Token:
             "previous_prefix": self.previous_prefix,
             "previous_ends_at": _shown(self.previous_ends_at),
             "limits": self.limits.as_dict(),
+            "header_metadata": list(self.header_metadata),
         }
 
 
@@ -111,6 +120,16 @@ class Grant:
         """Whether its calls have to ask the ledger before they may pass."""
         return self.token.max_requests is not None or any(each.need_claims for each in self.limits)
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The project's pairs, and over them the token's own."""
+        return {**self.project.metadata, **self.token.metadata}
+
+    @property
+    def header_metadata(self) -> frozenset[str]:
+        """Names of metadata that its clients may add by a header."""
+        return frozenset((*self.project.header_metadata, *self.token.header_metadata))
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -132,6 +151,7 @@ class TokenOrder:
     max_requests: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = NONE
+    header_metadata: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ def project_of(row: Row) -> Project:
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),
         limits=limits.from_json(row["limits"]),
+        metadata=MappingProxyType(json.loads(row["metadata"])),
+        header_metadata=tuple(json.loads(row["header_metadata"])),
     )
 
 
@@ -40,6 +42,7 @@ def token_of(row: Row) -> Token:
         previous_prefix=row["previous_prefix"],
         previous_ends_at=_moment(row["previous_ends_at"]),
         limits=limits.from_json(row["limits"]),
+        header_metadata=tuple(json.loads(row["header_metadata"])),
     )
 
 

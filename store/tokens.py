@@ -73,7 +73,15 @@ class TokenStore:
 
     # Projects
 
-    def create_project(self, name: str, api_key: str, *, limits: Limits = NONE) -> Project:
+    def create_project(
+        self,
+        name: str,
+        api_key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        header_metadata: Sequence[str] = (),
+        limits: Limits = NONE,
+    ) -> Project:
         """`api_key` is kept encrypted, unless it is a reference (:mod:`store.key_references`).
 
         Raises Conflict where the name is taken, KeyUnavailable where the master key is missing or wrong.
@@ -86,6 +94,8 @@ class TokenStore:
             "created_at": now,
             "updated_at": now,
             "limits": limits.as_json(),
+            "metadata": validation.metadata(metadata),
+            "header_metadata": validation.header_metadata(header_metadata),
         }
         self._check_key(api_key)
         with self.keys.exclusively():
@@ -122,6 +132,8 @@ class TokenStore:
         api_key: str = KEEP,
         active: bool = KEEP,
         limits: Limits = KEEP,
+        metadata: Mapping[str, str] = KEEP,
+        header_metadata: Sequence[str] = KEEP,
     ) -> Project:
         """Change what is given. A new key is used from the next request on."""
         project = self.get_project(id_or_name)
@@ -136,6 +148,10 @@ class TokenStore:
             changes["active"] = int(active)
         if limits is not KEEP:
             changes["limits"] = limits.as_json()
+        if metadata is not KEEP:
+            changes["metadata"] = validation.metadata(metadata)
+        if header_metadata is not KEEP:
+            changes["header_metadata"] = validation.header_metadata(header_metadata)
         with self.keys.exclusively():
             if api_key is not KEEP:
                 changes["api_key"] = self.keys.seal(project.id, api_key)
@@ -160,10 +176,11 @@ class TokenStore:
         max_requests: int | None = None,
         metadata: Mapping[str, str] | None = None,
         limits: Limits = NONE,
+        header_metadata: Sequence[str] = (),
         prefix: str = validation.TOKEN_PREFIX,
     ) -> tuple[Token, Secret]:
         """A new token of `project` (id or name), and its text, which cannot be read again later."""
-        order = TokenOrder(project, expires_at, max_requests, metadata or {}, limits)
+        order = TokenOrder(project, expires_at, max_requests, metadata or {}, limits, header_metadata)
         return self.create_tokens([order], prefix=prefix)[0]
 
     def create_tokens(
@@ -232,6 +249,7 @@ class TokenStore:
         max_requests: int | None = KEEP,
         metadata: Mapping[str, str] = KEEP,
         limits: Limits = KEEP,
+        header_metadata: Sequence[str] = KEEP,
     ) -> Token:
         """Change what is given; `metadata` and `limits` replace all that there were."""
         self.get_token(token_id)
@@ -245,6 +263,8 @@ class TokenStore:
             changes["metadata"] = validation.metadata(metadata)
         if limits is not KEEP:
             changes["limits"] = validation.token_limits(limits).as_json()
+        if header_metadata is not KEEP:
+            changes["header_metadata"] = validation.header_metadata(header_metadata)
         if changes:
             self._update("tokens", token_id, changes)
         return self.get_token(token_id)
@@ -345,4 +365,5 @@ def _new_row(order: TokenOrder, project_id: str, text: str, prefix: str) -> dict
         "previous_prefix": None,
         "previous_ends_at": None,
         "limits": validation.token_limits(order.limits).as_json(),
+        "header_metadata": validation.header_metadata(order.header_metadata),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from store.errors import Invalid
@@ -19,6 +19,8 @@ EARLIER_TOKEN_PREFIX = "sk-proxy-"  # noqa: S105
 METADATA_PAIRS = 16
 METADATA_KEY = 64
 METADATA_VALUE = 512
+HEADER_NAMES = 16
+"""Names of metadata that one token, or one project, lets its clients add."""
 
 NAME_LENGTH = 100
 LONGEST_OVERLAP = timedelta(days=90)
@@ -98,3 +100,21 @@ def metadata(value: Mapping[str, str] | None) -> str:
                 f"metadata {key!r}: use at most {METADATA_VALUE} printable characters as its value."
             )
     return json.dumps(pairs, ensure_ascii=False, sort_keys=True)
+
+
+def header_name(name: str) -> str:
+    """How a name of request metadata is kept: headers know no case, and mostly have ``-`` for ``_``."""
+    return name.lower().replace("-", "_")
+
+
+def header_metadata(names: Iterable[str]) -> str:
+    """Names that clients may add by ``X-LLMProxy-Metadata-NAME``, as JSON text, sorted."""
+    kept = sorted({header_name(name) for name in names})
+    for name in kept:
+        if not re.fullmatch(f"[a-z0-9_]{{1,{METADATA_KEY}}}", name):
+            raise Invalid(
+                f"header metadata {name[:METADATA_KEY]!r}: use 1 to {METADATA_KEY} letters, digits, - and _."
+            )
+    if len(kept) > HEADER_NAMES:
+        raise Invalid(f"header metadata has {len(kept)} names; at most {HEADER_NAMES} are kept.")
+    return json.dumps(kept)

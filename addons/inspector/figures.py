@@ -106,7 +106,9 @@ def head(event: Event) -> Iterator[str]:
         ("finish", ", ".join(map(str, event.get("finish_reasons") or ()))),
         ("token", _text(event.get("token_id"))),
         ("labels", _joined(event.get("token_metadata"))),
+        ("request", _joined(event.get("request_metadata"))),
         ("user", _text((event.get("user") or {}).get("id"))),
+        ("claims", _joined(event.get("user_claims"))),
         ("not whole", "; ".join(map(str, event.get("truncated") or ()))),
         ("ids", " ".join(filter(None, map(_text, map(event.get, ("event_id", "response_id")))))),
     ):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from addons.openai.users import users_in
 
 PARSED_BYTES = 32 * 1024
 """Longer bodies are not parsed here; their model is looked for at both ends."""
@@ -30,8 +32,8 @@ class Glance:
 
     model: str | None = None
     stream: bool | None = None
-    user: tuple[str, str] | None = None
-    """The user whom the request names, and by which field."""
+    users: Mapping[str, str] = field(default_factory=dict)
+    """Those whom the request names, by member."""
     input_tokens: int | None = None
     """Estimated."""
 
@@ -46,13 +48,11 @@ def glance(body: bytes) -> Glance:
         return Glance()
     if not isinstance(value, dict):
         return Glance()
-    names = ("safety_identifier", "user")
-    user = next(((text, name) for name in names if isinstance(text := value.get(name), str) and text), None)
     model = value.get("model")
     return Glance(
         model if isinstance(model, str) and model else None,
         value.get("stream") is True,
-        user,
+        users_in(value.get("safety_identifier"), value.get("user"), value.get("metadata")),
         _characters(value) // CHARACTERS_PER_TOKEN,
     )
 
@@ -62,7 +62,7 @@ def _at_the_ends(body: bytes) -> Glance:
     model = match[1].decode("utf-8", "replace") if match else None
     # Images and files are billed by other rules than their length.
     tokens = None if any(mark in body for mark in INLINE_DATA) else len(body) // CHARACTERS_PER_TOKEN
-    return Glance(model, None, None, tokens)
+    return Glance(model, input_tokens=tokens)
 
 
 def _characters(value: Mapping[str, Any]) -> int:

@@ -189,7 +189,9 @@ def payload(found: Call) -> dict[str, Any]:
 def headers(found: Call, *, ascii_only: bool = True) -> dict[str, str]:
     """Helicone's own: who, and what to filter by. HTTP takes ASCII only; the rest is in the body alone."""
     shown = found.shown
+    claims = mapping(shown.get("request_metadata"))
     properties = {
+        **{f"Request-{name}": text for name, text in claims.items()},
         "Event-Id": found.id,
         "Outcome": shown.get("outcome"),
         "Endpoint": shown.get("endpoint"),

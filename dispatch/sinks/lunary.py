@@ -145,7 +145,10 @@ def events(found: Call) -> Iterator[dict[str, Any]]:
 
 
 def _metadata(found: Call) -> dict[str, Any]:
-    """One level of texts and numbers: the server keeps no more. The token's pairs hide none of our names."""
+    """One level of texts and numbers: the server keeps no more. Pairs hide none of our names.
+
+    Nor do those of the request hide the token's.
+    """
     names = (
         *("method", "path", "status", "duration_ms", "request_id", "project_id", "token_id", "outcome"),
         *("endpoint", "time_to_first_token_ms", "service_tier", "upstream_request_id"),
@@ -153,7 +156,11 @@ def _metadata(found: Call) -> dict[str, Any]:
     own = {name: found.shown.get(name) for name in names}
     own["cost_usd"] = mapping(found.shown.get("cost")).get("usd")
     own["usage_source"] = mapping(found.shown.get("usage")).get("source")
-    return _known({**mapping(found.shown.get("token_metadata")), **_known(own)})
+    claims = {
+        f"request_metadata.{name}": text
+        for name, text in mapping(found.shown.get("request_metadata")).items()
+    }
+    return _known({**claims, **mapping(found.shown.get("token_metadata")), **_known(own)})
 
 
 def _input(request: Mapping[str, Any]) -> Any:

@@ -232,6 +232,7 @@ def full_event(**fields: Any) -> dict[str, Any]:
         finish_reasons=["stop"],
         response_id="chatcmpl-1",
         service_tier="default",
+        request_metadata={"team": "of the request"},
         error=None,
         usage={
             "input_tokens": 20,
@@ -257,6 +258,7 @@ def test_helicone_payload(helicone: Helicone) -> None:
     meta = request["meta"]
     assert meta["Helicone-User-Id"] == "u"
     assert meta["Helicone-Property-team"] == "search"
+    assert meta["Helicone-Property-Request-team"] == "of the request"
     assert (meta["model"], meta["project_id"], meta["provider"]) == (event["model"], "p", "openai")
     assert response["status"] == 200
     assert response["json"]["usage"] == {
@@ -303,6 +305,7 @@ def test_lunary_events(lunary: Lunary) -> None:
     assert (start["timestamp"], start["name"], start["userId"]) == (event["timestamp"], event["model"], "u")
     assert milliseconds(end["timestamp"]) - milliseconds(start["timestamp"]) == 2500
     assert start["metadata"]["team"] == "search"
+    assert start["metadata"]["request_metadata.team"] == "of the request"
     assert start["metadata"]["cost_usd"] == "0.001"
     assert not any(isinstance(value, dict | list) for value in start["metadata"].values())
     assert start["params"] == {"temperature": 1}
@@ -367,6 +370,7 @@ def test_otlp_span(collector: Collector) -> None:
         "user.id": "u",
         "llmproxy.cost_usd": 0.001,
         "llmproxy.token_metadata.team": "search",
+        "llmproxy.request_metadata.team": "of the request",
     }.items():
         assert found[name] == value, name
     assert "error.type" not in found

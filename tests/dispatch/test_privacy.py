@@ -45,12 +45,14 @@ def test_content_is_redacted() -> None:
         response={"body": "call +49 30 1234 5678"},
         error={"type": "t", "code": "c", "message": "no user a@example.com"},
         user={"id": "a@example.com", "source": "user"},
+        request_metadata={"mail": "a@example.com"},
     )
     value = seen(event, include_content=True, redactor=redactor(["all"]))
     assert value["request"]["body"] == {"messages": [{"content": "I am [redacted:email]"}]}
     assert value["request"]["headers"] == {"x": "[redacted:email]"}
     assert value["response"]["body"] == "call [redacted:phone]"
     assert value["error"]["message"] == "no user [redacted:email]"
+    assert value["request_metadata"] == {"mail": "[redacted:email]"}
     assert value["user"]["id"] == "a@example.com", "who called is no content"
 
 

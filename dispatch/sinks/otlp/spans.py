@@ -99,8 +99,9 @@ def attributes(call: Call) -> dict[str, Any]:
         "llmproxy.cost_usd": _number(cost),
         "llmproxy.usage.source": mapping(shown.get("usage")).get("source"),
     }
-    for name, value in mapping(shown.get("token_metadata")).items():
-        values[f"llmproxy.token_metadata.{name}"] = str(value)
+    for field in ("token_metadata", "request_metadata"):
+        for name, value in mapping(shown.get(field)).items():
+            values[f"llmproxy.{field}.{name}"] = str(value)
     for name, value in mapping(call.request).items():
         if name in PARAMETERS and isinstance(value, int | float) and not isinstance(value, bool):
             values[PARAMETERS[name]] = float(value) if name in DOUBLES else value

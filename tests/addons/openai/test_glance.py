@@ -23,7 +23,7 @@ def body(**fields: Any) -> bytes:
 
 def test_a_chat_request() -> None:
     seen = glance(body())
-    assert (seen.model, seen.stream, seen.user, seen.input_tokens) == ("gpt-4o", True, ("ada", "user"), 100)
+    assert (seen.model, seen.stream, seen.users, seen.input_tokens) == ("gpt-4o", True, {"user": "ada"}, 100)
 
 
 @pytest.mark.parametrize(
