@@ -61,9 +61,7 @@ class IncludeUsage:
             return
         if not self.runtime.settings.include_usage.asks(host, flow.request.path, streamed.keys):
             return
-        call.usage_added = True
-        if call.request_body is None:
-            call.request_body = body
+        call.request_body = body
         flow.request.content = streamed.asking  # sets content-length as well
         # Nothing can be cut out of a coded stream.
         flow.request.headers["accept-encoding"] = "identity"

@@ -6,11 +6,13 @@ import click
 
 from scripts.lazy import LazyGroup
 from scripts.options import Places, places
+from store.audit.origin import VARIABLE
 
 COMMANDS = {
     "project": "scripts.project_commands:project",
     "keys": "scripts.keys_commands:keys",
     "token": "scripts.token_commands:token",
+    "audit": "scripts.audit_commands:audit",
     "cloudwatch": "scripts.cloudwatch_commands:cloudwatch",
     "run": "scripts.run_command:run",
     "env": "scripts.run_command:env",
@@ -26,8 +28,15 @@ COMMANDS = {
 
 
 @click.group(cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--actor",
+    envvar=VARIABLE,
+    show_envvar=True,
+    metavar="NAME",
+    help="Who you are, for the audit log: a claim beside the system's user.",
+)
 @places
-def main(places: Places) -> None:
+def main(*, actor: str | None, places: Places) -> None:
     """Manage the projects and tokens of the proxy, and send its events on.
 
     \b
@@ -38,6 +47,7 @@ def main(places: Places) -> None:
     --store and --spool may stand before or after the verb. Exit codes: 0 done, 1 what was asked for failed
     or was not found, 2 wrong usage.
     """
+    places.actor = actor
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from store import location
+from store.audit.origin import of_process
 from store.errors import Invalid, SpoolError, StoreError
 from store.location import StoreLocation
 from store.tokens import TokenStore
@@ -32,6 +33,8 @@ class Places:
 
     store: StoreLocation = field(default_factory=lambda: StoreLocation.of(location.DEFAULT))
     spool: Path = DEFAULT_SPOOL
+    actor: str | None = None
+    """Who acts, as the user says (--actor)."""
 
 
 class Location(click.ParamType[StoreLocation]):
@@ -105,7 +108,7 @@ def told() -> Iterator[None]:
 @contextmanager
 def open_store(places: Places, *, create: bool = False) -> Iterator[TokenStore]:
     """The token store, closed at the end; made only where `create` says so, so that a typo is noticed."""
-    store = TokenStore.open(places.store, create=create)
+    store = TokenStore.open(places.store, create=create, origin=of_process(places.actor))
     try:
         yield store
     finally:

@@ -130,6 +130,41 @@ def _ledger_table(
 
 
 @migrations()
+def m007_audit(db: Database) -> None:
+    """A row for each management action and for refused authentications (:mod:`store.audit`)."""
+    columns: dict[str, type] = {
+        "seq": int,
+        "version": int,
+        "at": int,
+        "since": int,
+        "action": str,
+        "outcome": str,
+        "actor": str,
+        "address": str,
+        "project_id": str,
+        "token_id": str,
+        "reason": str,
+        "before": str,
+        "after": str,
+        "count": int,
+        "previous": str,
+        "hash": str,
+    }
+    audit = _table(db, "audit")
+    # No foreign keys: the log outlives what it is about.
+    audit.create(
+        columns,
+        pk="seq",
+        not_null={"version", "at", "action", "outcome", "count", "previous", "hash"},
+        strict=True,
+    )
+    audit.create_index(["token_id"])
+    audit.create_index(["project_id"])
+    # The last row, kept apart: without it rows that are missing at the end would not be missed.
+    _table(db, "audit_head").insert({"id": 1, "seq": 0, "hash": "0" * 64}, pk="id", strict=True)
+
+
+@migrations()
 def m008_attribution(db: Database) -> None:
     """Metadata of projects, and the names of metadata that clients may add by a header."""
     _table(db, "projects").add_column("metadata", str, not_null_default="{}")
@@ -170,23 +205,3 @@ def m010_usage_hours(db: Database) -> None:
         ) STRICT, WITHOUT ROWID
         """
     )
-
-
-@migrations()
-def m009_objects(db: Database) -> None:
-    """Whose the API's objects are, and whose usage is still to be counted (:mod:`store.objects`).
-
-    Ids that differ in case only are different ones.
-    """
-    texts = ("kind", "project_id", "token_id", "parent", "status", "counted_by", "counted_writer")
-    numbers = ("created_at", "expires_at", "deleted_at", "due", "counted_at")
-    table = _table(db, "objects").create(
-        {"id": str, **dict.fromkeys(texts, str), **dict.fromkeys(numbers, int)},
-        pk="id",
-        not_null={"id", "kind", "created_at", "due"},
-        strict=True,
-    )
-    table.create_index(["expires_at"])
-    table.create_index(["counted_by"])
-    # Of millions of rows only those that are still to be counted are in it.
-    db.execute("CREATE INDEX idx_objects_due ON objects (due, created_at) WHERE due = 1")

@@ -165,3 +165,13 @@ class Selection:
     created_before: datetime | None = None
     unused_since: datetime | None = None
     """Neither made nor used since."""
+
+    def __str__(self) -> str:
+        """``project=search, metadata.team=a``: what was given."""
+        given: dict[str, Any] = {
+            "project": self.project,
+            **{f"metadata.{key}": text for key, text in self.metadata.items()},
+            "created_before": _shown(self.created_before),
+            "unused_since": _shown(self.unused_since),
+        }
+        return ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)

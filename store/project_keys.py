@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from store import key_references, master_key
+from store.audit.log import AuditLog
 from store.engine import Connection
 from store.errors import Conflict, KeyUnavailable
 from store.location import StoreLocation
@@ -71,9 +72,10 @@ class Rotation:
 class ProjectKeys:
     """Part of a :class:`~store.tokens.TokenStore`. Methods raise StoreError."""
 
-    def __init__(self, location: StoreLocation, connection: Connection) -> None:
+    def __init__(self, location: StoreLocation, connection: Connection, audit: AuditLog) -> None:
         self._location = location
         self._connection = connection
+        self._audit = audit
 
     def seal(self, project_id: str, key: str) -> str:
         """What to store for `key`, within a transaction that :meth:`exclusively` began.
@@ -91,13 +93,15 @@ class ProjectKeys:
 
     def make_master(self) -> MasterKeys:
         """A new master key. Raises Conflict where there is one, KeyUnavailable where one is lost."""
-        with self.exclusively():
+        with self._audit.change("keys.init") as change, self.exclusively():
             if (used := sorted(self._used())) and master_key.load(self._location) is None:
                 raise KeyUnavailable(
                     f"keys in {self._location} are encrypted with master key {used[0]}, which is missing; "
                     "a new one can't read them. Bring it back, or set the keys anew in a new store."
                 )
-            return master_key.make(self._location)
+            made = master_key.make(self._location)
+            change.note(None, {"master_key": made.primary.id})
+            return made
 
     def check(self) -> int:
         """See that every encrypted key opens; the number of keys in plain text. Raises KeyUnavailable."""
@@ -111,10 +115,11 @@ class ProjectKeys:
 
     def encrypt(self) -> int:
         """Encrypt the keys that are in plain text, in one transaction; returns their number."""
-        with self.exclusively():
+        with self._audit.change("keys.encrypt") as change, self.exclusively():
             plain = {project_id: key for project_id, key in self._rows().items() if key.kind == "plain"}
             if plain:
                 self._seal_again(plain, self._masters(make=True))
+            change.note(None, {"encrypted": len(plain)})
         if plain:
             self._connection.wipe("projects")
         return len(plain)
@@ -126,7 +131,7 @@ class ProjectKeys:
         committed. From the environment the first of the keys is taken as the new one. Raises Conflict where
         that is in use already.
         """
-        with self.exclusively():
+        with self._audit.change("keys.rotate") as change, self.exclusively():
             masters = self._masters(make=True)
             rows = {
                 project_id: key
@@ -143,6 +148,7 @@ class ProjectKeys:
                     "proxies with that, and rotate again."
                 )
             self._seal_again(rows, masters)
+            change.note(None, {"encrypted": len(rows), "master_key": masters.primary.id})
         if masters.file is not None and not keep_old:
             self._forget_unused(masters.file)
         return Rotation(len(rows), masters.primary.id, masters.where)

@@ -14,6 +14,9 @@ from typing import Any
 from uuid_utils import uuid7
 
 from store import key_references, validation
+from store.audit.facts import facts
+from store.audit.log import AuditLog, Change
+from store.audit.origin import Origin, of_process
 from store.engine import Connection, engine_of
 from store.errors import Conflict, Invalid, NotFound
 from store.limits import NONE, Limits
@@ -27,6 +30,9 @@ SHOWN = 6
 """Characters of a token's text, behind the prefix, that are kept in the clear."""
 TOKEN_BYTES = 32
 """Random bytes in a token: enough that a plain SHA-256 cannot be reversed by guessing."""
+
+AT_ONCE = 500
+"""Tokens in one statement."""
 
 _NAME_TAKEN = "a project named {!r} exists already; choose another name."
 
@@ -47,21 +53,25 @@ class TokenStore:
     """Projects and tokens. Usable from any one thread at a time.
 
     Every method raises a :class:`~store.errors.StoreError`: StoreUnavailable where the store cannot be read
-    or written, NotFound, Conflict or Invalid for what its caller asked.
+    or written, NotFound, Conflict or Invalid for what its caller asked. Every change is in :attr:`audit`.
     """
 
-    def __init__(self, location: StoreLocation, connection: Connection) -> None:
+    def __init__(self, location: StoreLocation, connection: Connection, origin: Origin) -> None:
         self.location = location
         self._connection = connection
-        self.keys = ProjectKeys(location, connection)
+        self.audit = AuditLog(connection, origin)
+        self.keys = ProjectKeys(location, connection, self.audit)
 
     @classmethod
-    def open(cls, place: Place, *, create: bool = True) -> TokenStore:
-        """The store there, upgraded to the present schema; made if missing, unless `create` is false."""
+    def open(cls, place: Place, *, create: bool = True, origin: Origin | None = None) -> TokenStore:
+        """The store there, upgraded to the present schema; made if missing, unless `create` is false.
+
+        `origin` is who makes the changes, by default the user of this process.
+        """
         location = StoreLocation.of(place)
         engine = engine_of(location)
         engine.prepare(create=create)
-        return cls(location, engine.connect())
+        return cls(location, engine.connect(), origin or of_process())
 
     @property
     def path(self) -> Path | None:
@@ -86,23 +96,26 @@ class TokenStore:
 
         Raises Conflict where the name is taken, KeyUnavailable where the master key is missing or wrong.
         """
-        now = rfc3339(datetime.now(UTC))
-        row: dict[str, Any] = {
-            "id": str(uuid7()),
-            "name": validation.name(name),
-            "active": 1,
-            "created_at": now,
-            "updated_at": now,
-            "limits": limits.as_json(),
-            "metadata": validation.metadata(metadata),
-            "header_metadata": validation.header_metadata(header_metadata),
-        }
-        self._check_key(api_key)
-        with self.keys.exclusively():
+        with self.audit.change("project.create") as change, self.keys.exclusively():
+            now = rfc3339(datetime.now(UTC))
+            row: dict[str, Any] = {
+                "id": str(uuid7()),
+                "name": validation.name(name),
+                "active": 1,
+                "created_at": now,
+                "updated_at": now,
+                "limits": limits.as_json(),
+                "metadata": validation.metadata(metadata),
+                "header_metadata": validation.header_metadata(header_metadata),
+            }
+            self._check_key(api_key)
             row["api_key"] = self.keys.seal(row["id"], api_key)
             with _conflict(_NAME_TAKEN.format(name)):
                 self._connection.insert("projects", [row])
-        return project_of(row)
+            made = project_of(row)
+            change.about(project_id=made.id)
+            change.note(None, facts(made))
+        return made
 
     def get_project(self, id_or_name: str) -> Project:
         """The project with this id, else with this name."""
@@ -136,28 +149,33 @@ class TokenStore:
         header_metadata: Sequence[str] = KEEP,
     ) -> Project:
         """Change what is given. A new key is used from the next request on."""
-        project = self.get_project(id_or_name)
-        # Later than the last change, be that within the same millisecond: proxies tell changes by it.
-        changed = max(datetime.now(UTC), project.updated_at + timedelta(milliseconds=1))
-        changes: dict[str, Any] = {"updated_at": rfc3339(changed)}
-        if name is not KEEP:
-            changes["name"] = validation.name(name)
-        if api_key is not KEEP:
-            self._check_key(api_key)
-        if active is not KEEP:
-            changes["active"] = int(active)
-        if limits is not KEEP:
-            changes["limits"] = limits.as_json()
-        if metadata is not KEEP:
-            changes["metadata"] = validation.metadata(metadata)
-        if header_metadata is not KEEP:
-            changes["header_metadata"] = validation.header_metadata(header_metadata)
-        with self.keys.exclusively():
+        with self.audit.change("project.update") as change, self.keys.exclusively():
+            project = self.get_project(id_or_name)
+            change.about(project_id=project.id)
+            # Later than the last change, be that within the same millisecond: proxies tell changes by it.
+            moment = max(datetime.now(UTC), project.updated_at + timedelta(milliseconds=1))
+            changes: dict[str, Any] = {"updated_at": rfc3339(moment)}
+            if name is not KEEP:
+                changes["name"] = validation.name(name)
+            if active is not KEEP:
+                changes["active"] = int(active)
+            if limits is not KEEP:
+                changes["limits"] = limits.as_json()
+            if metadata is not KEEP:
+                changes["metadata"] = validation.metadata(metadata)
+            if header_metadata is not KEEP:
+                changes["header_metadata"] = validation.header_metadata(header_metadata)
             if api_key is not KEEP:
+                self._check_key(api_key)
                 changes["api_key"] = self.keys.seal(project.id, api_key)
             with _conflict(_NAME_TAKEN.format(name)):
                 self._update("projects", project.id, changes)
-        return self.get_project(project.id)
+            changed = self.get_project(project.id)
+            after = facts(changed)
+            if api_key is not KEEP:
+                after["key"] += " (set anew)"
+            change.note(facts(project), after)
+        return changed
 
     def activate_project(self, id_or_name: str) -> Project:
         return self.update_project(id_or_name, active=True)
@@ -187,19 +205,27 @@ class TokenStore:
         self, orders: Sequence[TokenOrder], *, prefix: str = validation.TOKEN_PREFIX
     ) -> list[tuple[Token, Secret]]:
         """New tokens and their texts, in the order given. All are made, or none."""
-        validation.token_prefix(prefix)
-        owners = {order.project: self.get_project(order.project) for order in orders}
-        for owner in owners.values():
-            if not owner.active:
-                raise Conflict(f"project {owner.name!r} is not active; activate it before it gets tokens.")
-        texts = [_new_text(prefix) for _ in orders]
-        rows = [
-            _new_row(order, owners[order.project].id, text, prefix)
-            for order, text in zip(orders, texts, strict=True)
-        ]
-        with _conflict("the token could not be stored; try again."):
-            self._connection.insert("tokens", rows)
-        return [(token_of(row), Secret(text)) for row, text in zip(rows, texts, strict=True)]
+        with self.audit.change("token.create") as change:
+            validation.token_prefix(prefix)
+            owners = {order.project: self.get_project(order.project) for order in orders}
+            for owner in owners.values():
+                change.about(project_id=owner.id)
+                if not owner.active:
+                    raise Conflict(
+                        f"project {owner.name!r} is not active; activate it before it gets tokens."
+                    )
+            texts = [_new_text(prefix) for _ in orders]
+            rows = [
+                _new_row(order, owners[order.project].id, text, prefix)
+                for order, text in zip(orders, texts, strict=True)
+            ]
+            with _conflict("the token could not be stored; try again."):
+                self._connection.insert("tokens", rows)
+            made = [token_of(row) for row in rows]
+            for token in made:
+                _about(change, token)
+                change.note(None, facts(token))
+        return [(token, Secret(text)) for token, text in zip(made, texts, strict=True)]
 
     def rotate_token(
         self, token_id: str, *, overlap: timedelta, prefix: str = validation.TOKEN_PREFIX
@@ -208,21 +234,21 @@ class TokenStore:
 
         Id, counts, limits and metadata stay. One that it had before that ends at once: there are two at most.
         """
-        token = self.get_token(token_id)
-        if not token.active:
-            raise Conflict(f"token {token_id} is revoked; make a new one.")
-        text = _new_text(validation.token_prefix(prefix))
-        ends = datetime.now(UTC) + validation.overlap(overlap)
-        with _conflict("the token could not be rotated; try again."):
-            # In this order: MySQL takes what stands on the left of one assignment into the next.
-            self._connection.run(
-                "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, "
-                "previous_ends_at = :ends, sha256 = :sha256, prefix = :prefix WHERE id = :id",
-                ends=rfc3339(ends),
-                sha256=fingerprint(text),
-                prefix=text[: len(prefix) + SHOWN],
-                id=token_id,
-            )
+        with self._changing("token.rotate", token_id) as token:
+            if not token.active:
+                raise Conflict(f"token {token_id} is revoked; make a new one.")
+            text = _new_text(validation.token_prefix(prefix))
+            ends = datetime.now(UTC) + validation.overlap(overlap)
+            with _conflict("the token could not be rotated; try again."):
+                # In this order: MySQL takes what stands on the left of one assignment into the next.
+                self._connection.run(
+                    "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, "
+                    "previous_ends_at = :ends, sha256 = :sha256, prefix = :prefix WHERE id = :id",
+                    ends=rfc3339(ends),
+                    sha256=fingerprint(text),
+                    prefix=text[: len(prefix) + SHOWN],
+                    id=token_id,
+                )
         return self.get_token(token_id), Secret(text)
 
     def get_token(self, token_id: str) -> Token:
@@ -252,27 +278,27 @@ class TokenStore:
         header_metadata: Sequence[str] = KEEP,
     ) -> Token:
         """Change what is given; `metadata` and `limits` replace all that there were."""
-        self.get_token(token_id)
-        changes: dict[str, Any] = {}
-        if expires_at is not KEEP:
-            expiry = validation.expires_at(expires_at)
-            changes["expires_at"] = expiry and rfc3339(expiry)
-        if max_requests is not KEEP:
-            changes["max_requests"] = validation.max_requests(max_requests)
-        if metadata is not KEEP:
-            changes["metadata"] = validation.metadata(metadata)
-        if limits is not KEEP:
-            changes["limits"] = validation.token_limits(limits).as_json()
-        if header_metadata is not KEEP:
-            changes["header_metadata"] = validation.header_metadata(header_metadata)
-        if changes:
-            self._update("tokens", token_id, changes)
+        with self._changing("token.update", token_id):
+            changes: dict[str, Any] = {}
+            if expires_at is not KEEP:
+                expiry = validation.expires_at(expires_at)
+                changes["expires_at"] = expiry and rfc3339(expiry)
+            if max_requests is not KEEP:
+                changes["max_requests"] = validation.max_requests(max_requests)
+            if metadata is not KEEP:
+                changes["metadata"] = validation.metadata(metadata)
+            if limits is not KEEP:
+                changes["limits"] = validation.token_limits(limits).as_json()
+            if header_metadata is not KEEP:
+                changes["header_metadata"] = validation.header_metadata(header_metadata)
+            if changes:
+                self._update("tokens", token_id, changes)
         return self.get_token(token_id)
 
     def revoke_token(self, token_id: str) -> Token:
         """Refuse the token from the next request on. There is no way back; make a new one instead."""
-        self.get_token(token_id)
-        self._update("tokens", token_id, {"active": 0})
+        with self._changing("token.revoke", token_id):
+            self._update("tokens", token_id, {"active": 0})
         return self.get_token(token_id)
 
     def select_tokens(self, selection: Selection) -> list[Token]:
@@ -294,11 +320,19 @@ class TokenStore:
 
     def revoke_tokens(self, selection: Selection) -> list[Token]:
         """Refuse all that fit from the next request on, in one transaction; returns them."""
-        with self._connection.transaction():
+        with self.audit.change("token.revoke") as change:
             found = self.select_tokens(selection)
-            for token in found:
-                self._update("tokens", token.id, {"active": 0})
-        return [replace(token, active=False) for token in found]
+            revoked = [replace(token, active=False) for token in found]
+            for start in range(0, len(found), AT_ONCE):
+                ids = [token.id for token in found[start : start + AT_ONCE]]
+                self._connection.run("UPDATE tokens SET active = 0 WHERE id IN :ids", ids=ids)
+            reason = f"all with {selection}"[:200]
+            for before, after in zip(found, revoked, strict=True):
+                _about(change, after)
+                change.note(facts(before), facts(after), reason=reason)
+            if not found:
+                change.note(None, {}, reason=reason)
+        return revoked
 
     def record_use(self, uses: Mapping[str, Use]) -> None:
         """Add calls to the tokens' counts and move their last use, in one transaction.
@@ -328,9 +362,22 @@ class TokenStore:
         if self._connection.rows("SELECT 1 FROM tokens WHERE sha256 = :sha256", sha256=fingerprint(api_key)):
             raise Invalid("the API key is one of the proxy's tokens; give the real key.")
 
+    @contextmanager
+    def _changing(self, action: str, token_id: str) -> Iterator[Token]:
+        """One transaction and its row in the audit log; gives the token as it is before."""
+        with self.audit.change(action) as change:
+            before = self.get_token(token_id)
+            _about(change, before)
+            yield before
+            change.note(facts(before), facts(self.get_token(token_id)))
+
     def _update(self, table: str, row_id: str, changes: Mapping[str, Any]) -> None:
         assignments = ", ".join(f"{column} = :{column}" for column in changes)
         self._connection.run(f"UPDATE {table} SET {assignments} WHERE id = :id", id=row_id, **changes)  # noqa: S608
+
+
+def _about(change: Change, token: Token) -> None:
+    change.about(project_id=token.project_id, token_id=token.id)
 
 
 @contextmanager
