@@ -18,6 +18,7 @@ from addons.capture import Capture
 from addons.openai.azure import Azure
 from addons.openai.endpoints import Endpoint
 from addons.openai.form import FormReader
+from addons.openai.model_of import Allowed
 from addons.request_metadata import NONE, RequestMetadata
 from store.models import Grant
 from store.secret import Secret
@@ -54,7 +55,9 @@ class Call:
     refused: str | None = None
     """Code of the refusal."""
     request_body: bytes | None = None
-    """As the client sent it, where it went on with the question for usage added."""
+    """As the client sent it, where it went on with something added: the question for usage, a limit."""
+    usage_added: bool = False
+    """Whether upstream was asked for usage on behalf of the client (:mod:`addons.include_usage`)."""
     left: bool = False
     """Its client is gone; the answer is read on for the usage (:mod:`addons.drain`)."""
     usage_declined: bool = False
@@ -65,8 +68,8 @@ class Call:
     """Reads the request's body where that is a form."""
     azure: Azure | None = None
     """Set where the call goes to Azure."""
-    models: Sequence[str] = ("*",)
-    """The models that are allowed, as globs."""
+    models: Sequence[Allowed] = ()
+    """The lists of models that are in force."""
     response_capture: Capture | None = None
     held_whole: bool = False
     """Whether the answer is kept back until its event is on disk (option ``llm_durability``)."""
@@ -77,11 +80,6 @@ class Call:
     def endpoint(self) -> str:
         """Its name, as in events."""
         return self.kind.name
-
-    @property
-    def usage_added(self) -> bool:
-        """Whether upstream was asked for usage on behalf of the client (:mod:`addons.include_usage`)."""
-        return self.request_body is not None
 
 
 open_calls: dict[str, Call] = {}

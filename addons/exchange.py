@@ -10,6 +10,7 @@ from datetime import datetime
 from addons.capture import Body
 from addons.openai.azure import Azure
 from addons.openai.form import Form
+from addons.openai.model_of import Allowed
 from addons.request_metadata import NONE, RequestMetadata
 from store.models import Grant
 from store.secret import Secret
@@ -77,8 +78,8 @@ class Exchange:
     secrets: list[Secret] = field(default_factory=list)
     azure: Azure | None = None
     """Set where the call went to Azure."""
-    models: Sequence[str] = ("*",)
-    """The models that were allowed, as globs."""
+    models: Sequence[Allowed] = ()
+    """The lists of models that were in force."""
     recorded: Future[None] | None = None
     """Done once the event is on disk, where somebody waits for that."""
     request_id: str | None = None

@@ -20,6 +20,7 @@ from addons.destination import is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
+from addons.policy import access, output
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
 from store.errors import KeyUnavailable, StoreUnavailable
@@ -125,6 +126,8 @@ class Gate:
     ) -> Refusal | None:
         if reason := check(grant, datetime.now(UTC)):
             return refusal.BY_REASON[reason]
+        if why_not := access.judge(grant, endpoint, call.client_address):
+            return why_not
         allowed = not {endpoint.name, endpoint.risk}.isdisjoint(self.runtime.settings.endpoints)
         try:
             upstream = self.runtime.settings.destinations.resolve(flow)
@@ -151,7 +154,7 @@ class Gate:
         request.path = upstream.target(request.path)
         wire.inject(request, key, upstream)
         call.azure = azure(upstream.host, request.path.partition("?")[0], self.runtime.settings.deployments)
-        call.models = self.runtime.settings.models
+        call.models = access.models(grant, self.runtime.settings.models)
         if why_not := model_gate.take_form(request, call):
             return why_not
         flow.metadata[marks.CLEARED] = True
@@ -176,10 +179,17 @@ class Gate:
             return None
         # They come with the body's end, and are no part of the API.
         flow.request.trailers = None
-        if why_not := model_gate.judge(flow.request, call):
+        if why_not := self.judge_body(flow.request, call):
             call.refused = why_not.code
             return refuse(flow, why_not)
         return None
+
+    def judge_body(self, request: http.Request, call: Call) -> Refusal | None:
+        """What has to be read from the body, and is read only then."""
+        if call.grant is None or not (model_gate.is_restricted(call) or output.is_limited(call)):
+            return None
+        asked = model_gate.asked(request, call)
+        return model_gate.judge(call, asked) or output.judge(request, call, model_gate.known(call, asked))
 
     def refuses_other(self, host: str) -> str | None:
         """Why a host that is not OpenAI's may not be reached, or None. server_connect resolves names."""

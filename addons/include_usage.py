@@ -61,7 +61,9 @@ class IncludeUsage:
             return
         if not self.runtime.settings.include_usage.asks(host, flow.request.path, streamed.keys):
             return
-        call.request_body = body
+        call.usage_added = True
+        if call.request_body is None:
+            call.request_body = body
         flow.request.content = streamed.asking  # sets content-length as well
         # Nothing can be cut out of a coded stream.
         flow.request.headers["accept-encoding"] = "identity"

@@ -1,8 +1,8 @@
 """The models that a call may use.
 
-A body is looked at only where an allow-list is in force (``llm_models`` is not ``*``). Then a form, which is
-otherwise passed on as it comes, is read whole first: its model may stand behind the file, and what went
-upstream can't be called back.
+A body is looked at only where an allow-list is in force (of ``llm_models``, the token or its project), or
+another limit asks for it. With an allow-list a form, which is otherwise passed on as it comes, is read whole
+first: its model may stand behind the file, and what went upstream can't be called back.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from addons.calls import Call
 from addons.openai.endpoints import ModelIn
 from addons.openai.form import FormReader, is_form
 from addons.openai.messages import Request
-from addons.openai.model_of import is_allowed, model_of
+from addons.openai.model_of import Asked, model_of, refusing
 from addons.refusal import Refusal
 
-ALL = ("*",)
 FORM_LIMIT = 64 * 2**20
 """Bytes of a form that is read whole; the API takes audio of up to 25 MB."""
 
 
 def is_restricted(call: Call) -> bool:
     """Whether the model of `call` has to be looked for."""
-    return tuple(call.models) != ALL and call.kind.model_in is not ModelIn.NOWHERE
+    return bool(call.models) and call.kind.model_in is not ModelIn.NOWHERE
 
 
 def take_form(request: http.Request, call: Call) -> Refusal | None:
@@ -45,26 +44,35 @@ def take_form(request: http.Request, call: Call) -> Refusal | None:
     return None
 
 
-def judge(request: http.Request, call: Call) -> Refusal | None:
-    """Why `call`, whose body is there, may not use the model that it asks for."""
-    if call.request_form is not None and not request.stream:
-        call.request_form.feed(request.raw_content or b"")
+def judge(call: Call, asked: Asked) -> Refusal | None:
+    """Why `call` may not use the model that it asks for."""
     if not is_restricted(call):
         return None
-    headers = list(request.headers.items(multi=True))
-    form = call.request_form.form() if call.request_form is not None else None
-    body = request.raw_content or b"" if form is None else b""
-    asked = model_of(
-        Request(request.method, request.path, headers, body, form=form, azure=call.azure), call.kind
-    )
     if asked.unknown is not None:
-        return refusal.model_unknown(asked.unknown)
+        return refusal.model_unknown(asked.unknown, call.models[0].whose)
     if asked.model is None and ModelIn.FRAMES in call.kind.model_in:
         return None  # each of its events is judged by itself
     if asked.model is None:
         # Where nothing is billed the server's own choice does no harm.
-        return refusal.model_unknown("the request names no model") if call.kind.bills else None
-    known = call.azure.model(asked.model) if call.azure else None
-    if not is_allowed(known or asked.model, call.models):
-        return refusal.model_refused(asked.model)
+        why = "the request names no model"
+        return refusal.model_unknown(why, call.models[0].whose) if call.kind.bills else None
+    if (allowed := refusing(known(call, asked) or asked.model, call.models)) is not None:
+        return refusal.model_refused(asked.model, allowed.whose)
     return None
+
+
+def asked(request: http.Request, call: Call) -> Asked:
+    """The model that `call`, whose body is there, asks for."""
+    if call.request_form is not None and not request.stream:
+        call.request_form.feed(request.raw_content or b"")
+    headers = list(request.headers.items(multi=True))
+    form = call.request_form.form() if call.request_form is not None else None
+    body = request.raw_content or b"" if form is None else b""
+    return model_of(
+        Request(request.method, request.path, headers, body, form=form, azure=call.azure), call.kind
+    )
+
+
+def known(call: Call, asked: Asked) -> str | None:
+    """The model itself: on Azure the one behind a deployment, where that is configured."""
+    return (call.azure.model(asked.model) if call.azure else None) or asked.model

@@ -8,6 +8,7 @@ overrule their own retry rule: a refusal that time does not heal says ``false``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -124,7 +125,7 @@ TOO_MANY_WAITING = Refusal(
 FORM_TOO_LARGE = Refusal(
     413,
     "form_too_large",
-    "The proxy allows only some models (option llm_models), so it has to read forms whole: "
+    "The proxy allows only some models, so it has to read forms whole: "
     "send one with a Content-Length of at most 64 MiB.",
 )
 
@@ -134,12 +135,32 @@ def destination_refused(why: str) -> Refusal:
     return Refusal(403, "destination_not_allowed", why)
 
 
-def endpoint_refused(endpoint: str) -> Refusal:
-    """403 that names the endpoint and the option that would allow it."""
+def endpoint_refused(endpoint: str, why: str = "option llm_endpoints") -> Refusal:
+    """403 that names the endpoint and what would allow it."""
     return Refusal(
         403,
         BY_REASON[Reason.ENDPOINT_NOT_ALLOWED].code,
-        f"Endpoint {endpoint!r} is not allowed through the proxy (option llm_endpoints).",
+        f"Endpoint {endpoint!r} is not allowed through the proxy ({_short(why)}).",
+    )
+
+
+def network_refused(client: str | None, whose: str, networks: Sequence[str]) -> Refusal:
+    """403 for a client at an address from which the token may not be used."""
+    return Refusal(
+        403,
+        "network_not_allowed",
+        f"Calls from {client or 'an unknown address'} are not allowed: "
+        f"{whose} allows only {_short(', '.join(networks))}.",
+    )
+
+
+def output_refused(why: str, most: int, param: str | None) -> Refusal:
+    """400 for a call that asks for a longer answer than its token may have."""
+    return Refusal(
+        400,
+        "max_output_tokens_exceeded",
+        f"The proxy token may have answers of at most {most} tokens in all choices: {why}.",
+        param=param,
     )
 
 
@@ -148,22 +169,22 @@ def event_refused(why: str) -> Refusal:
     return Refusal(400, "event_not_allowed", why)
 
 
-def model_refused(model: str) -> Refusal:
+def model_refused(model: str, whose: str = "option llm_models") -> Refusal:
     """404, as the API says of a model that does not exist or that a key may not use."""
     return Refusal(
         404,
         MODEL_NOT_FOUND,
-        f"The model {_short(model)!r} is not allowed through the proxy (option llm_models).",
+        f"The model {_short(model)!r} is not allowed through the proxy ({whose}).",
         param="model",
     )
 
 
-def model_unknown(why: str) -> Refusal:
+def model_unknown(why: str, whose: str = "option llm_models") -> Refusal:
     """404 for a call whose model cannot be told, where only some are allowed."""
     return Refusal(
         404,
         MODEL_NOT_FOUND,
-        f"The proxy allows only some models (option llm_models) and cannot tell which one this is: {why}.",
+        f"The proxy allows only some models ({whose}) and cannot tell which one this is: {why}.",
         param="model",
     )
 

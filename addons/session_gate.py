@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
-from addons import model_gate, refusal
+from addons import refusal
 from addons.openai.client_events import ASKS, OF_RESPONSES, STEERS, models_named, read_head, unclear
-from addons.openai.model_of import is_allowed
+from addons.openai.model_of import refusing
 from addons.refusal import Refusal
 from addons.runtime import Services
 from addons.session import Session
@@ -35,17 +35,17 @@ def judge(session: Session, data: bytes) -> Refusal | None:
 def _judge_models(session: Session, data: bytes) -> Refusal | None:
     """A model that is not allowed, anywhere in the event."""
     call = session.call
-    if tuple(call.models) == model_gate.ALL:
+    if not call.models:
         return None
     named = list(models_named(data))
     for asked in named:
         if asked.unknown is not None:
-            return refusal.model_unknown(asked.unknown)
+            return refusal.model_unknown(asked.unknown, call.models[0].whose)
         known = call.azure.model(asked.model) if call.azure and asked.model else None
-        if asked.model is not None and not is_allowed(known or asked.model, call.models):
-            return refusal.model_refused(asked.model)
+        if asked.model and (allowed := refusing(known or asked.model, call.models)):
+            return refusal.model_refused(asked.model, allowed.whose)
     if not named and session.turns.sequential and read_head(data).get("type") == ASKS:
-        return refusal.model_unknown("the event names no model")
+        return refusal.model_unknown("the event names no model", call.models[0].whose)
     return None
 
 

@@ -205,3 +205,23 @@ def m010_usage_hours(db: Database) -> None:
         ) STRICT, WITHOUT ROWID
         """
     )
+
+
+@migrations()
+def m009_objects(db: Database) -> None:
+    """Whose the API's objects are, and whose usage is still to be counted (:mod:`store.objects`).
+
+    Ids that differ in case only are different ones.
+    """
+    texts = ("kind", "project_id", "token_id", "parent", "status", "counted_by", "counted_writer")
+    numbers = ("created_at", "expires_at", "deleted_at", "due", "counted_at")
+    table = _table(db, "objects").create(
+        {"id": str, **dict.fromkeys(texts, str), **dict.fromkeys(numbers, int)},
+        pk="id",
+        not_null={"id", "kind", "created_at", "due"},
+        strict=True,
+    )
+    table.create_index(["expires_at"])
+    table.create_index(["counted_by"])
+    # Of millions of rows only those that are still to be counted are in it.
+    db.execute("CREATE INDEX idx_objects_due ON objects (due, created_at) WHERE due = 1")

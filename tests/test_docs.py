@@ -95,6 +95,8 @@ def test_every_refusal_is_documented() -> None:
             refusal.destination_refused(""),
             refusal.model_refused(""),
             refusal.event_refused(""),
+            refusal.network_refused(None, "", []),
+            refusal.output_refused("", 0, None),
         ]
     }
     table = README.split("### What clients see")[1].split("\n## ")[0]

@@ -181,6 +181,21 @@ def is_allowed(model: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob.strip().lower()) for glob in globs)
 
 
-def is_allowed_answer(model: str, globs: Sequence[str]) -> bool:
-    """The same for the model that answered: that may be a dated version of the one that was asked for."""
-    return is_allowed(model, globs) or is_allowed(DATE.sub("", model.strip()), globs)
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A list of the models that are allowed."""
+
+    globs: tuple[str, ...]
+    whose: str
+    """Whose list it is, in words."""
+
+
+def refusing(model: str, lists: Sequence[Allowed]) -> Allowed | None:
+    """The first list that a model that was asked for is not on."""
+    return next((allowed for allowed in lists if not is_allowed(model, allowed.globs)), None)
+
+
+def is_allowed_answer(model: str, lists: Sequence[Allowed]) -> bool:
+    """Whether the model that answered is on all lists: that may be a dated version of the one asked for."""
+    undated = DATE.sub("", model.strip())
+    return all(is_allowed(model, each.globs) or is_allowed(undated, each.globs) for each in lists)

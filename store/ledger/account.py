@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import floor
 from typing import Literal
@@ -178,20 +178,35 @@ def _gauges(
         yield Gauge("max_concurrent", side, "running", limits.max_concurrent, held=held.sum("running"))
     if limits.requests_per_minute is not None or limits.tokens_per_minute is not None:
         yield from _rates(connection, side, subject, limits, now)
-    if limits.budgets:
-        topups = connection.rows(
-            "SELECT unit, period, amount, at FROM topups WHERE subject = :subject", subject=subject
+    yield from _budgets(connection, side, subject, limits.budgets, at, held)
+
+
+def budgets_of(connection: Connection, side: Side, subject: str, limits: Limits, now: float) -> list[Gauge]:
+    """The budgets of one token or project alone."""
+    if not limits.budgets:
+        return []
+    held = _Held(connection, side, subject, now)
+    return list(_budgets(connection, side, subject, limits.budgets, now, held))
+
+
+def _budgets(
+    connection: Connection, side: Side, subject: str, budgets: Sequence[Budget], at: float, held: _Held
+) -> Iterator[Gauge]:
+    if not budgets:
+        return
+    topups = connection.rows(
+        "SELECT unit, period, amount, at FROM topups WHERE subject = :subject", subject=subject
+    )
+    for budget in budgets:
+        gauge = _budget(connection, side, subject, budget, at, held)
+        start = periods.period_start(budget.period, at) or 0
+        gauge.allowed += sum(
+            row["amount"]
+            for row in topups
+            if (row["unit"], row["period"]) == (budget.unit, budget.period)
+            and start <= row["at"] < (gauge.resets_at or periods.LARGEST)
         )
-        for budget in limits.budgets:
-            gauge = _budget(connection, side, subject, budget, at, held)
-            start = periods.period_start(budget.period, at) or 0
-            gauge.allowed += sum(
-                row["amount"]
-                for row in topups
-                if (row["unit"], row["period"]) == (budget.unit, budget.period)
-                and start <= row["at"] < (gauge.resets_at or periods.LARGEST)
-            )
-            yield gauge
+        yield gauge
 
 
 def _rates(connection: Connection, side: Side, subject: str, limits: Limits, now: float) -> Iterator[Gauge]:

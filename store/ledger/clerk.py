@@ -66,6 +66,7 @@ class _Note:
     locks: Sequence[str]
     """Ids of the projects that it is about."""
     write: Callable[[Connection, float], object]
+    written: Future[None] = field(default_factory=Future)
 
 
 class Clerk:
@@ -127,13 +128,19 @@ class Clerk:
         if grant is not None:
             self._queue.put(_Note([call_id], [grant.project.id], partial(settle.release, call_ids=[call_id])))
 
-    def finish(self, calls: Sequence[Finished], writer: str) -> None:
-        """Settle calls whose events `writer` has put on disk, in the order of their numbers."""
+    def finish(self, calls: Sequence[Finished], writer: str) -> Future[None]:
+        """Settle calls whose events `writer` has put on disk, in the order of their numbers.
+
+        The future is done once they are in the store; nobody has to wait for it. It raises StoreUnavailable
+        where they were not when the clerk ended.
+        """
         for call in calls:
             self._grants.pop(call.call_id, None)
         ids, projects = [call.call_id for call in calls], [call.project_id for call in calls]
         write = partial(settle.settle, calls=calls, writer=writer, rollups=self._rollups)
-        self._queue.put(_Note(ids, projects, write))
+        note = _Note(ids, projects, write)
+        self._queue.put(note)
+        return note.written
 
     def renew(self) -> None:
         """Prolong the holds of this process; it does so by itself."""
@@ -203,7 +210,11 @@ class Clerk:
             else:
                 logger.error("llmproxy: the ledger could not take something in: %s", error, exc_info=True)
                 self._refuse(claims, error)
+                for note in notes:
+                    note.written.set_exception(error)
         else:
+            for note in notes:
+                note.written.set_result(None)
             for claim, answer in zip(claims, answers, strict=True):
                 self._tell(claim, answer)
 
@@ -275,6 +286,8 @@ class Clerk:
             self._work([], self._owed)
         if self._owed:
             logger.error("llmproxy: %s: the last finished calls are not in the ledger", self._engine.where)
+            for note in self._owed:
+                note.written.set_exception(StoreUnavailable(f"{self._engine.where}: the clerk has ended"))
         self._disconnect()
 
     def _current(self) -> Connection:

@@ -97,8 +97,9 @@ def proxy(start_proxy: StartProxy) -> Proxy:
 class Running:
     """A proxy, its upstream and a token, shared by the tests of a module."""
 
-    def __init__(self, proxy: Proxy, token: str, upstream: Upstream) -> None:
-        self.proxy, self.token, self.upstream = proxy, token, upstream
+    def __init__(self, proxy: Proxy, tenant: Tenant, upstream: Upstream) -> None:
+        self.proxy, self.tenant, self.upstream = proxy, tenant, upstream
+        self.token = tenant.token()[1]
         self.url = f"{proxy.reverse_url}/v1/chat/completions"
         self._seen = 0
 
@@ -128,7 +129,7 @@ def start_shared(
                 *options,
             ]
             proxy = stack.enter_context(Proxy(folder, settings))
-            return Running(proxy, tenant.token()[1], upstream)
+            return Running(proxy, tenant, upstream)
 
         yield start
 

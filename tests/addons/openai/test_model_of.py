@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from addons.openai.azure import azure, parse_deployments
 from addons.openai.endpoints import resolve
 from addons.openai.messages import Request
-from addons.openai.model_of import Asked, is_allowed, is_allowed_answer, model_of
+from addons.openai.model_of import Allowed, Asked, is_allowed, is_allowed_answer, model_of, refusing
 from tests.addons.openai.test_form import TYPE, UPLOAD, body, part
 
 CHAT = "/v1/chat/completions"
@@ -161,9 +161,19 @@ def test_allow_lists(model: str, globs: list[str], allowed: bool) -> None:
 
 
 def test_an_answer_is_a_dated_version_of_what_was_asked_for() -> None:
-    assert is_allowed_answer("gpt-4o-2024-08-06", ["gpt-4o"])
-    assert is_allowed_answer("gpt-3.5-turbo-0125", ["gpt-3.5-turbo"])
-    assert not is_allowed_answer("gpt-4o-mini-2024-07-18", ["gpt-4o"])
+    of_option, of_token = Allowed(("gpt-4o", "gpt-3.5-turbo"), "option"), Allowed(("gpt-4o*",), "token")
+    assert is_allowed_answer("gpt-4o-2024-08-06", [of_option, of_token])
+    assert is_allowed_answer("gpt-3.5-turbo-0125", [of_option])
+    assert not is_allowed_answer("gpt-3.5-turbo-0125", [of_option, of_token])
+    assert not is_allowed_answer("gpt-4o-mini-2024-07-18", [of_option, of_token])
+    assert is_allowed_answer("anything", [])
+
+
+def test_every_list_has_to_have_it() -> None:
+    of_option, of_token = Allowed(("gpt-*",), "option"), Allowed(("*-mini",), "token")
+    assert refusing("gpt-4o-mini", [of_option, of_token]) is None
+    assert refusing("gpt-4o", [of_option, of_token]) is of_token
+    assert refusing("o4-mini", [of_token, of_option]) is of_option
 
 
 def test_deployments_of_the_configuration() -> None:

@@ -1,0 +1,239 @@
+"""The table of objects as a proxy uses it: from memory, and by a thread that owns a connection.
+
+What is noted counts in this process at once, and for others as soon as the thread has committed it, which it
+does without waiting for more. While the store is away notes wait, and questions fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from store import objects
+from store.engine import Connection, engine_of
+from store.errors import Conflict, StoreError, StoreUnavailable
+from store.location import Place
+from store.objects import Claim, NewObject, Owner
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REMEMBERED = 100_000
+"""Ids that are kept in memory, about 30 MB; the store knows the others."""
+BATCH = 200
+"""Most jobs in one transaction."""
+BUSY_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+PRUNE_SECONDS = 600.0
+MOST_WAITING = 200_000
+"""Notes that wait for a store that is away; of more the oldest are given up."""
+CLOSE_SECONDS = 10.0
+
+
+class Job(Generic[T]):
+    """Something to do with the connection."""
+
+    __slots__ = ("done", "keep", "reads", "work")
+
+    def __init__(self, work: Callable[[Connection], T], *, keep: bool = False, reads: bool = False) -> None:
+        self.work = work
+        self.keep = keep
+        """Whether it waits for a store that is away, however long."""
+        self.reads = reads
+        """Whether it changes nothing."""
+        self.done: Future[T] = Future()
+
+    def run(self, connection: Connection) -> None:
+        result = self.work(connection)
+        if not self.done.done():
+            self.done.set_result(result)
+
+
+class ObjectClerk:
+    """Whose the objects are. Thread-safe."""
+
+    def __init__(self, place: Place) -> None:
+        self._engine = engine_of(place)
+        self._connection: Connection | None = None
+        self._memory: OrderedDict[str, Owner] = OrderedDict()
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._waiting: list[Job[Any]] = []
+        """Jobs that have to be done and could not be so far."""
+        self._closing = False
+        self._pruned = time.monotonic()
+        self.given_up = 0
+        self._thread = threading.Thread(target=self._run, name="llmproxy-objects", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was noted has not been taken up yet."""
+        return not self._queue.empty() or bool(self._waiting)
+
+    def note(self, new: Sequence[NewObject], *, kept: bool = True) -> None:
+        """Remember objects; with `kept` false only here, as long as there is room."""
+        if not new:
+            return
+        with self._lock:
+            for one in new:
+                self._memory.setdefault(one.id, one.owner)
+            while len(self._memory) > REMEMBERED:
+                self._memory.popitem(last=False)
+        if kept:
+            self.do(lambda connection: self._correct(objects.remember(connection, new)), keep=True)
+
+    def _correct(self, others: dict[str, Owner]) -> None:
+        """Of two who claim to have made the same object the first one has."""
+        with self._lock:
+            for id_, owner in others.items():
+                self._memory[id_] = owner
+
+    def known(self, id_: str) -> Owner | None:
+        """Whose it is, as far as memory goes."""
+        with self._lock:
+            owner = self._memory.get(id_)
+            if owner is not None:
+                self._memory.move_to_end(id_)
+        return owner
+
+    def ask(self, ids: Iterable[str]) -> Future[dict[str, Owner]]:
+        """Whose these are, by the store; ids that nobody made are left out. Raises StoreUnavailable."""
+        wanted = list(ids)
+
+        def look(connection: Connection) -> dict[str, Owner]:
+            found = objects.owners(connection, wanted)
+            with self._lock:
+                self._memory.update(found)
+            return found
+
+        return self.do(look, reads=True)
+
+    def forget(self, id_: str) -> None:
+        """The object was deleted."""
+        with self._lock:
+            self._memory.pop(id_, None)
+        self.do(lambda connection: objects.forget(connection, id_), keep=True)
+
+    def parent(self, id_: str) -> Future[str | None]:
+        """The batch that a file is the output of, where that is still to be counted."""
+        return self.do(lambda connection: objects.parents(connection, [id_]).get(id_), reads=True)
+
+    def claim(self, id_: str, event_id: str, writer: str) -> Future[Claim | None]:
+        """See :func:`store.objects.claim`."""
+        return self.do(lambda connection: objects.claim(connection, id_, event_id, writer))
+
+    def settle(self, event_ids: Sequence[str]) -> None:
+        """These events are on disk."""
+        self.do(lambda connection: objects.settle(connection, event_ids), keep=True)
+
+    def release(self, event_ids: Sequence[str]) -> None:
+        """These events will not have what they claimed."""
+        self.do(lambda connection: objects.release(connection, event_ids), keep=True)
+
+    def do(self, work: Callable[[Connection], T], *, keep: bool = False, reads: bool = False) -> Future[T]:
+        """Have `work` done in the thread, after all that came before."""
+        job = Job(work, keep=keep, reads=reads)
+        self._queue.put(job)
+        return job.done
+
+    def close(self) -> None:
+        """Do what was asked for, then end; gives up after CLOSE_SECONDS."""
+        self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        if self._waiting:
+            logger.error("llmproxy: %d notes on objects are lost: the store is away", len(self._waiting))
+
+    def _run(self) -> None:
+        while not self._closing:
+            jobs = self._waiting + self._next()
+            self._waiting = []
+            if jobs:
+                self._work(jobs)
+            elif time.monotonic() - self._pruned > PRUNE_SECONDS:
+                self._pruned = time.monotonic()
+                self._work([Job(objects.prune)])
+        if self._waiting:
+            self._work(self._waiting)
+        self._disconnect()
+
+    def _next(self) -> list[Job[Any]]:
+        found: list[Job[Any]] = []
+        with suppress(Empty):
+            job = self._queue.get(timeout=RETRY_SECONDS if self._waiting else PRUNE_SECONDS)
+            while True:
+                if job is None:
+                    self._closing = True
+                    break
+                found.append(job)
+                if len(found) >= BATCH:
+                    break
+                job = self._queue.get_nowait()
+        return found
+
+    def _work(self, jobs: list[Job[Any]]) -> None:
+        """All in one transaction; one by one where one of them fails, so that it does not stop the others."""
+        try:
+            connection = self._current()
+            if len(jobs) == 1 or all(job.reads for job in jobs):
+                for job in jobs:
+                    self._alone(connection, job)
+                return
+            results = []
+            with connection.transaction():
+                results = [job.work(connection) for job in jobs]
+            # Only a commit makes it count for the other processes, so nobody is told before it.
+            for job, result in zip(jobs, results, strict=True):
+                job.done.set_result(result)
+        except StoreUnavailable as error:
+            self._postpone(jobs, error)
+        except StoreError:
+            for job in jobs:
+                try:
+                    self._alone(self._current(), job)
+                except StoreUnavailable as error:
+                    self._postpone([job], error)
+
+    def _alone(self, connection: Connection, job: Job[Any]) -> None:
+        try:
+            try:
+                job.run(connection)
+            except Conflict:
+                job.run(connection)  # of two processes the other was faster: now its row is there
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if not job.done.done():
+                job.done.set_exception(error)
+            logger.exception("llmproxy: the table of objects could not be used")
+
+    def _postpone(self, jobs: list[Job[Any]], error: StoreUnavailable) -> None:
+        self._disconnect()
+        for job in jobs:
+            if not job.keep and not job.done.done():
+                job.done.set_exception(StoreUnavailable(str(error)))
+        self._waiting += [job for job in jobs if job.keep]
+        if (beyond := len(self._waiting) - MOST_WAITING) > 0:
+            del self._waiting[:beyond]
+            self.given_up += beyond
+            logger.error("llmproxy: %d notes on objects are lost: the store is away", beyond)
+
+    def _current(self) -> Connection:
+        if self._connection is None or not self._connection.is_current():
+            self._disconnect()
+            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(StoreError):
+                connection.close()

@@ -1,0 +1,185 @@
+"""Whose the objects are, and that what they cost is counted once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store import objects
+from store.engine import Connection, Engine, engine_of
+from store.errors import StoreUnavailable
+from store.object_clerk import ObjectClerk
+from store.object_recovery import recover
+from store.objects import Claim, NewObject, Owner
+from store.spool import open_spool
+
+A, B = Owner("project-a", "token-a"), Owner("project-b", "token-b")
+
+
+@pytest.fixture
+def engine(path: Path) -> Engine:
+    engine = engine_of(path)
+    engine.prepare()
+    return engine
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    connection = engine.connect()
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def clerk(engine: Engine, path: Path) -> Iterator[ObjectClerk]:
+    clerk = ObjectClerk(path)
+    yield clerk
+    clerk.close()
+
+
+def new(id_: str, owner: Owner = A, kind: str = "file", **more: object) -> NewObject:
+    return NewObject(id_, kind, owner, **more)  # type: ignore[arg-type]
+
+
+def test_the_first_one_has_made_it(connection: Connection) -> None:
+    assert objects.remember(connection, [new("file-1"), new("file-2")]) == {}
+    assert objects.remember(connection, [new("file-1", B), new("file-3", B)]) == {"file-1": A}
+    assert objects.owners(connection, ["file-1", "file-3", "file-9", "x" * 5000]) == {
+        "file-1": A,
+        "file-3": B,
+    }
+    objects.remember(connection, [new("y" * 5000)])
+    assert connection.rows("SELECT count(*) AS number FROM objects")[0]["number"] == 3
+
+
+def test_ids_that_differ_in_case_are_different_ones(connection: Connection) -> None:
+    objects.remember(connection, [new("file-a"), new("file-A", B)])
+    assert objects.owners(connection, ["file-A"]) == {"file-A": B}
+
+
+def test_what_is_deleted_is_unknown(connection: Connection) -> None:
+    objects.remember(connection, [new("resp_1", kind="response", due=True)])
+    objects.forget(connection, "resp_1")
+    assert objects.owners(connection, ["resp_1"]) == {}
+    assert objects.claim(connection, "resp_1", "event", "writer"), "it has to be paid all the same"
+
+
+def test_a_usage_is_claimed_once(connection: Connection) -> None:
+    objects.remember(connection, [new("resp_1", kind="response", due=True), new("resp_2", kind="response")])
+    assert objects.claim(connection, "resp_1", "event-1", "w") == Claim("resp_1", "response", A)
+    assert objects.claim(connection, "resp_1", "event-1", "w") is not None
+    assert objects.claim(connection, "resp_1", "event-2", "w") is None
+    assert objects.claim(connection, "resp_2", "event-3", "w") is None
+    assert objects.claim(connection, "resp_9", "event-3", "w") is None
+    objects.release(connection, ["event-1"])
+    assert objects.claim(connection, "resp_1", "event-2", "w") is not None
+    objects.settle(connection, ["event-2"])
+    objects.release(connection, ["event-2"])
+    assert objects.claim(connection, "resp_1", "event-4", "w") is None
+    assert objects.unaccounted(connection) == []
+
+
+def test_the_state_of_a_batch(connection: Connection) -> None:
+    objects.remember(connection, [new("batch_1", kind="batch", due=True, status="validating")])
+    objects.remember(connection, [new("file-2", parent="batch_1")])
+    objects.remember(connection, [new("batch_1", kind="batch", due=True, status="completed")])
+    assert [row["status"] for row in objects.unaccounted(connection, "batch")] == ["completed"]
+    assert objects.parents(connection, ["file-2", "file-9"]) == {"file-2": "batch_1"}
+    objects.remember(connection, [new("batch_1", kind="batch", status="failed")])
+    assert objects.unaccounted(connection) == []
+    assert objects.parents(connection, ["file-2"]) == {}
+
+
+def test_adopted_objects(connection: Connection) -> None:
+    objects.remember(connection, [new("file-1", B)])
+    assert objects.adopt(connection, ["file-1", "file-2"], "file", Owner("project-a")) == 1
+    assert objects.owners(connection, ["file-1", "file-2"]) == dict.fromkeys(
+        ["file-1", "file-2"], Owner("project-a")
+    )
+
+
+def test_old_answers_are_removed_and_what_is_to_be_paid_is_kept(connection: Connection) -> None:
+    old = [
+        new("resp_1", passing=True),
+        new("resp_2", passing=True, due=True),
+        new("file-1"),
+        new("b", due=True),
+    ]
+    objects.remember(connection, old, now=0)
+    assert objects.prune(connection) == 2
+    assert objects.prune(connection, before=1000) == 1
+    assert [row["id"] for row in objects.unaccounted(connection)] == ["b"]
+
+
+def test_memory_comes_before_the_store(clerk: ObjectClerk, connection: Connection) -> None:
+    clerk.note([new("resp_1")])
+    assert clerk.known("resp_1") == A
+    clerk.note([new("resp_2")], kept=False)
+    assert clerk.ask(["resp_1", "resp_2"]).result(20) == {"resp_1": A}
+    assert clerk.known("resp_2") == A
+
+
+def test_who_was_later_is_told(clerk: ObjectClerk, connection: Connection) -> None:
+    objects.remember(connection, [new("file-1", B)])
+    clerk.note([new("file-1", A)])
+    assert clerk.ask(["file-1"]).result(20) == {"file-1": B}
+    assert clerk.known("file-1") == B
+
+
+def test_of_many_that_ask_one_counts(path: Path, engine: Engine, connection: Connection) -> None:
+    objects.remember(connection, [new("resp_1", kind="response", due=True)])
+    clerks = [ObjectClerk(path) for _ in range(3)]
+    found: list[Claim | None] = []
+
+    def ask(clerk: ObjectClerk, number: int) -> None:
+        found.extend(clerk.claim("resp_1", f"{number}-{turn}", "w").result(30) for turn in range(20))
+
+    threads = [threading.Thread(target=ask, args=[clerk, number]) for number, clerk in enumerate(clerks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (len(found), len([claim for claim in found if claim])) == (60, 1)
+    for clerk in clerks:
+        clerk.close()
+
+
+def test_notes_wait_for_a_store_that_is_away(path: Path, engine: Engine) -> None:
+    away = path.with_name("away.db")
+    path.rename(away)
+    clerk = ObjectClerk(path)
+    clerk.note([new("file-1")])
+    with pytest.raises(StoreUnavailable):
+        clerk.ask(["file-2"]).result(20)
+    away.rename(path)
+    clerk.note([new("file-3")])
+    clerk.close()
+    connection = engine.connect()
+    assert objects.owners(connection, ["file-1", "file-3"]).keys() == {"file-1", "file-3"}
+    connection.close()
+
+
+def test_claims_of_a_process_that_was_killed(connection: Connection, tmp_path: Path) -> None:
+    due = [new(id_, kind="response", due=True) for id_ in ("resp_1", "resp_2", "resp_3", "resp_4")]
+    objects.remember(connection, due)
+    writer, _ = open_spool(tmp_path / "spool")
+    for number in (1, 2, 3):
+        objects.claim(connection, f"resp_{number}", f"event-{number}", writer.writer)
+    objects.claim(connection, "resp_4", "event-4", "on-another-machine")
+    writer.append(
+        [
+            {"type": "llm_proxy_usage", "event_id": "event-1", "usage": {"total_tokens": 5}},
+            {"type": "llm_proxy_usage", "event_id": "event-2", "usage": None},
+            {"type": "llm_proxy_usage", "event_id": "event-9", "request": "event-3", "usage": {}},
+        ]
+    )
+    assert recover(connection, tmp_path / "spool") == 0, "it lives"
+    writer.close()
+    assert recover(connection, tmp_path / "spool") == 3
+    assert [row["id"] for row in objects.unaccounted(connection)] == ["resp_2", "resp_3", "resp_4"]
+    assert [
+        objects.claim(connection, f"resp_{number}", "event-8", "w") is not None for number in (1, 2, 3, 4)
+    ] == [*(False, True, True, False)]
