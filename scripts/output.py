@@ -48,4 +48,6 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text}" for key, text in value.items()) or "-"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
     return str(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
+from scripts.metadata_options import Metadata, metadata_changed, metadata_given
 from scripts.options import Places, open_store, places
 from scripts.output import show, show_all
 
@@ -25,12 +27,14 @@ def project() -> None:
 @project.command()
 @click.argument("name")
 @click.option("--api-key", required=True, help=API_KEY_HELP)
+@metadata_given
 @JSON
 @places
-def create(*, name: str, api_key: str, as_json: bool, places: Places) -> None:
+def create(*, name: str, api_key: str, metadata: Metadata, as_json: bool, places: Places) -> None:
     """Make a project. Makes the store too, if there is none."""
     with open_store(places, create=True) as store:
-        show(store.create_project(name, _key(api_key)).as_dict(), as_json=as_json)
+        made = store.create_project(name, _key(api_key), **metadata.given())
+        show(made.as_dict(), as_json=as_json)
 
 
 @project.command(name="list")
@@ -62,19 +66,28 @@ def show_(*, project: str, as_json: bool, places: Places) -> None:
 @PROJECT
 @click.option("--name", help="A new name.")
 @click.option("--api-key", help=API_KEY_HELP)
+@metadata_changed
 @JSON
 @places
-def update(*, project: str, name: str | None, api_key: str | None, as_json: bool, places: Places) -> None:
-    """Rename a project, or give it another key. Running proxies use it from the next call on."""
-    changes: dict[str, str] = {}
+def update(
+    *,
+    project: str,
+    name: str | None,
+    api_key: str | None,
+    metadata: Metadata,
+    as_json: bool,
+    places: Places,
+) -> None:
+    """Change a project. Running proxies use a new key, and new metadata, from the next call on."""
+    changes: dict[str, Any] = metadata.changes()
     if name is not None:
         changes["name"] = name
     if api_key is not None:
         changes["api_key"] = _key(api_key)
     if not changes:
-        raise click.UsageError("nothing to change: give --name or --api-key.")
+        raise click.UsageError("nothing to change; see --help for what can be.")
     with open_store(places) as store:
-        show(store.update_project(project, **changes).as_dict(), as_json=as_json)  # type: ignore[arg-type]
+        show(store.update_project(project, **changes).as_dict(), as_json=as_json)
 
 
 @project.command()

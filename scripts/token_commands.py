@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import click
 
 from scripts import token_file
+from scripts.metadata_options import Metadata, metadata_changed, metadata_given
 from scripts.options import Duration, Expiry, Pair, Places, open_store, places
 from scripts.output import show, show_all
 from store import validation
@@ -15,9 +16,6 @@ from store.models import Selection
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 TOKEN = click.argument("token_id", metavar="ID")
-METADATA = click.option(
-    "--metadata", type=Pair(), multiple=True, help="A pair for the token's events; may be repeated."
-)
 EXPIRES = click.option(
     "--expires", type=Expiry(), help="When it ends: 30d, 12h, a date, or never.  [default: never]"
 )
@@ -50,7 +48,7 @@ def token() -> None:
 
 @token.command()
 @click.option("--project", required=True, metavar="ID_OR_NAME", help="The project that pays.")
-@METADATA
+@metadata_given
 @EXPIRES
 @MAX_REQUESTS
 @PREFIX
@@ -59,7 +57,7 @@ def token() -> None:
 def create(
     *,
     project: str,
-    metadata: tuple[tuple[str, str], ...],
+    metadata: Metadata,
     expires: datetime | str | None,
     max_requests: int | None,
     prefix: str,
@@ -72,7 +70,7 @@ def create(
             project,
             expires_at=_moment(expires),
             max_requests=max_requests,
-            metadata=dict(metadata),
+            **metadata.given(),
             prefix=prefix,
         )
     show({"token": text.reveal(), **made.as_dict()}, as_json=as_json)
@@ -106,36 +104,31 @@ def show_(*, token_id: str, as_json: bool, places: Places) -> None:
 
 @token.command()
 @TOKEN
-@METADATA
-@click.option("--remove-metadata", metavar="KEY", multiple=True, help="Drop a pair; may be repeated.")
+@metadata_changed
 @EXPIRES
 @MAX_REQUESTS
 @click.option("--no-max-requests", is_flag=True, help="Let it make any number of calls.")
 @JSON
 @places
-def update(  # noqa: PLR0913 - one for each option
+def update(
     *,
     token_id: str,
-    metadata: tuple[tuple[str, str], ...],
-    remove_metadata: tuple[str, ...],
+    metadata: Metadata,
     expires: datetime | str | None,
     max_requests: int | None,
     no_max_requests: bool,
     as_json: bool,
     places: Places,
 ) -> None:
-    """Change a token. Pairs of metadata are added to those that it has."""
-    changes: dict[str, Any] = {}
+    """Change a token. Pairs and names of metadata are added to those that it has."""
+    changes = metadata.changes()
     if expires is not None:
         changes["expires_at"] = _moment(expires)
     if max_requests is not None or no_max_requests:
         changes["max_requests"] = None if no_max_requests else max_requests
+    if not changes:
+        raise click.UsageError("nothing to change; see --help for what can be.")
     with open_store(places) as store:
-        if metadata or remove_metadata:
-            kept = {**store.get_token(token_id).metadata, **dict(metadata)}
-            changes["metadata"] = {key: text for key, text in kept.items() if key not in remove_metadata}
-        if not changes:
-            raise click.UsageError("nothing to change; see --help for what can be.")
         show(store.update_token(token_id, **changes).as_dict(), as_json=as_json)
 
 
@@ -167,8 +160,9 @@ def rotate(*, token_id: str, overlap: timedelta, prefix: str, as_json: bool, pla
 def import_(*, file: TextIO, project: str | None, prefix: str, as_json: bool, places: Places) -> None:
     """Make a token for each row of a CSV file ('-': standard input): all of them, or none.
 
-    The first row names the columns: project, expires (30d, a date ...), max_requests, and metadata.KEY
-    for any key; all may be left out or empty. Prints the file with the columns id and token added; that is
+    The first row names the columns: project, expires (30d, a date ...), max_requests, metadata.KEY for
+    any key, metadata (a JSON object), header_metadata (names, with spaces between); all may be left out or
+    empty. Prints the file with the columns id and token added; that is
     the only time the tokens are shown.
     """
     table = token_file.read(file, project)

@@ -11,13 +11,14 @@ from typing import TextIO
 
 import click
 
+from scripts.metadata_options import Pairs
 from scripts.options import Expiry
 from store import validation
 from store.errors import Invalid
 from store.models import Token, TokenOrder
 from store.secret import Secret
 
-COLUMNS = ("project", "expires", "max_requests")
+COLUMNS = ("project", "expires", "max_requests", "metadata", "header_metadata")
 METADATA = "metadata."
 ADDED = ("id", "token")
 
@@ -80,13 +81,17 @@ def _order(row: Mapping[str, str], project: str | None, where: str) -> TokenOrde
     try:
         expires = Expiry().convert(row.get("expires", "").strip() or "never", None, None)
         limit = _limit(row.get("max_requests", "").strip())
-        validation.metadata(pairs)
-        return TokenOrder(
+        whole = Pairs().convert(row.get("metadata", "").strip() or "{}", None, None)
+        order = TokenOrder(
             owner,
             expires if isinstance(expires, datetime) else None,
             validation.max_requests(limit),
-            pairs,
+            {**whole, **pairs},
+            header_metadata=row.get("header_metadata", "").split(),
         )
+        validation.metadata(order.metadata)
+        validation.header_metadata(order.header_metadata)
+        return order
     except (Invalid, click.UsageError) as error:
         raise click.UsageError(f"{where}: {error}") from error
 

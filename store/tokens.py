@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,11 @@ _NAME_TAKEN = "a project named {!r} exists already; choose another name."
 
 KEEP: Any = object()
 """Default of the update functions: leave this field as it is."""
+Pairs = Mapping[str, str]
+Names = Sequence[str]
+NewPairs = Pairs | Callable[[Pairs], Pairs]
+NewNames = Names | Callable[[Names], Names]
+"""All of them, or a function of the present ones: so no change of a part is lost to another's."""
 
 
 def fingerprint(text: str) -> str:
@@ -145,8 +150,8 @@ class TokenStore:
         api_key: str = KEEP,
         active: bool = KEEP,
         limits: Limits = KEEP,
-        metadata: Mapping[str, str] = KEEP,
-        header_metadata: Sequence[str] = KEEP,
+        metadata: NewPairs = KEEP,
+        header_metadata: NewNames = KEEP,
     ) -> Project:
         """Change what is given. A new key is used from the next request on."""
         with self.audit.change("project.update") as change, self.keys.exclusively():
@@ -161,10 +166,7 @@ class TokenStore:
                 changes["active"] = int(active)
             if limits is not KEEP:
                 changes["limits"] = limits.as_json()
-            if metadata is not KEEP:
-                changes["metadata"] = validation.metadata(metadata)
-            if header_metadata is not KEEP:
-                changes["header_metadata"] = validation.header_metadata(header_metadata)
+            changes |= _labels(project, metadata, header_metadata)
             if api_key is not KEEP:
                 self._check_key(api_key)
                 changes["api_key"] = self.keys.seal(project.id, api_key)
@@ -273,24 +275,21 @@ class TokenStore:
         *,
         expires_at: datetime | None = KEEP,
         max_requests: int | None = KEEP,
-        metadata: Mapping[str, str] = KEEP,
+        metadata: NewPairs = KEEP,
         limits: Limits = KEEP,
-        header_metadata: Sequence[str] = KEEP,
+        header_metadata: NewNames = KEEP,
     ) -> Token:
-        """Change what is given; `metadata` and `limits` replace all that there were."""
-        with self._changing("token.update", token_id):
+        """Change what is given; a map or a list replaces all that there was."""
+        with self._changing("token.update", token_id) as present:
             changes: dict[str, Any] = {}
             if expires_at is not KEEP:
                 expiry = validation.expires_at(expires_at)
                 changes["expires_at"] = expiry and rfc3339(expiry)
             if max_requests is not KEEP:
                 changes["max_requests"] = validation.max_requests(max_requests)
-            if metadata is not KEEP:
-                changes["metadata"] = validation.metadata(metadata)
             if limits is not KEEP:
                 changes["limits"] = validation.token_limits(limits).as_json()
-            if header_metadata is not KEEP:
-                changes["header_metadata"] = validation.header_metadata(header_metadata)
+            changes |= _labels(present, metadata, header_metadata)
             if changes:
                 self._update("tokens", token_id, changes)
         return self.get_token(token_id)
@@ -387,6 +386,18 @@ def _conflict(said: str) -> Iterator[None]:
         yield
     except Conflict as error:
         raise Conflict(said) from error
+
+
+def _labels(present: Project | Token, metadata: NewPairs, header_metadata: NewNames) -> dict[str, str]:
+    """The columns to write."""
+    columns = {}
+    if metadata is not KEEP:
+        pairs = metadata(present.metadata) if callable(metadata) else metadata
+        columns["metadata"] = validation.metadata(pairs)
+    if header_metadata is not KEEP:
+        names = header_metadata(present.header_metadata) if callable(header_metadata) else header_metadata
+        columns["header_metadata"] = validation.header_metadata(names)
+    return columns
 
 
 def _new_text(prefix: str) -> str:

@@ -46,7 +46,8 @@ def with_project(cli: Cli) -> Cli:
 
 def test_project_verbs(cli: Cli) -> None:
     made = cli.json("project", "create", "acme", "--api-key", KEY)
-    assert set(made) == {"id", "name", "active", "key", "created_at", "updated_at"}
+    dates, labels = {"created_at", "updated_at"}, {"metadata", "header_metadata"}
+    assert set(made) == {"id", "name", "active", "key", "limits", *dates, *labels}
     assert (made["name"], made["active"]) == ("acme", True)
     assert cli.json("project", "list") == [made]
     assert cli.json("project", "show", made["id"]) == cli.json("project", "show", "acme") == made
