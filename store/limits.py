@@ -177,11 +177,11 @@ def _word(name: str, words: Sequence[str], limits: Sequence[Limits]) -> str:
 # Periods
 
 
-def period_start(period: str, at: float) -> int | None:
-    """When the period that `at` (seconds since 1970) falls into began; None for `total`."""
-    moment = datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
+def period_start(period: str, at: float) -> int:
+    """When the period that `at` (seconds since 1970) falls into began; 0 for `total`."""
     if period == TOTAL:
-        return None
+        return 0
+    moment = datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
     if period != "hour":
         moment = moment.replace(hour=0)
     if period == "week":
@@ -193,14 +193,13 @@ def period_start(period: str, at: float) -> int | None:
 
 def period_end(period: str, at: float) -> int | None:
     """When that period ends and the next one begins; None for `total`."""
-    start = period_start(period, at)
-    if start is None:
+    if period == TOTAL:
         return None
+    start = period_start(period, at)
     if period == "month":
-        # A month has at most 31 days, and the next one at least 28.
-        following = period_start("month", start + 32 * 24 * HOUR)
-        assert following is not None
-        return following
+        return period_start(
+            "month", start + 32 * 24 * HOUR
+        )  # it has 31 days at most, the next one 28 at least
     return start + {"hour": 1, "day": 24, "week": 7 * 24}[period] * HOUR
 
 

@@ -114,7 +114,10 @@ def m006_limits(db: Database) -> None:
     )
     for columns in (["token_id", "settled_at"], ["project_id", "settled_at"], ["process"], ["settled_at"]):
         holds.create_index(columns)
-    _ledger_table(db, "spend", {"subject": str}, ("hour", *numbers, "assumed"), pk=("subject", "hour"))
+    spend = {"subject": str, "period": str}
+    _ledger_table(
+        db, "spend", spend, ("starts_at", *numbers, "assumed"), pk=("subject", "period", "starts_at")
+    )
     rates = _ledger_table(db, "rates", {"subject": str}, ("second", *numbers[:2]), pk=("subject", "second"))
     rates.create_index(["second"])
     topups = {"id": str, "subject": str, "unit": str, "period": str}

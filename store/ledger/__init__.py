@@ -3,7 +3,8 @@
 A call that has limits *claims* before it may pass: it takes a request of the rate, a place among the
 concurrent calls, and holds the part of the budgets that it may come to use. When it is over it is *settled*:
 what it did use is added to the spend, and what was held beyond that is free again. A budget's use is always
-the sum of what was spent in its period and of what is held; nothing is ever set back to zero.
+the sum of what was spent in its period and of what is held. Each period has rows of its own in the table
+`spend`, so nothing is ever set back to zero.
 
 ::
 

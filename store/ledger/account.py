@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import floor
 from typing import Literal
 
 from store import limits as periods
-from store.engine import Connection
+from store.engine import Connection, Row
 from store.ledger.claims import Hit, Room, Side, Standing
-from store.limits import HOUR, USD, Budget, Limits
+from store.limits import HOUR, TOTAL, USD, Budget, Limits
 from store.models import Grant
 
 RATE_SECONDS = 60
-ALL_TIME = -1
-"""In the place of an hour: the row of `spend` that sums up all of them."""
 
 SIDES: tuple[Side, ...] = ("token", "project")
 
@@ -167,12 +165,8 @@ def _gauges(
         return
     held = _Held(connection, side, subject, now)
     if limits.max_requests is not None:
-        row = connection.rows(
-            "SELECT requests FROM spend WHERE subject = :subject AND hour = :hour",
-            subject=subject,
-            hour=ALL_TIME,
-        )
-        used = row[0]["requests"] if row else 0
+        spent = _spent(connection, subject, [TOTAL], at)
+        used = spent[TOTAL]["requests"] if TOTAL in spent else 0
         yield Gauge("max_requests", side, "requests", limits.max_requests, used, held.sum("requests"))
     if limits.max_concurrent is not None:
         yield Gauge("max_concurrent", side, "running", limits.max_concurrent, held=held.sum("running"))
@@ -194,19 +188,35 @@ def _budgets(
 ) -> Iterator[Gauge]:
     if not budgets:
         return
+    spent = _spent(connection, subject, {budget.period for budget in budgets}, at)
     topups = connection.rows(
         "SELECT unit, period, amount, at FROM topups WHERE subject = :subject", subject=subject
     )
     for budget in budgets:
-        gauge = _budget(connection, side, subject, budget, at, held)
-        start = periods.period_start(budget.period, at) or 0
-        gauge.allowed += sum(
+        start, end = periods.period_start(budget.period, at), periods.period_end(budget.period, at)
+        takes: Amount = "nano_usd" if budget.unit == USD else "tokens"
+        added = sum(
             row["amount"]
             for row in topups
             if (row["unit"], row["period"]) == (budget.unit, budget.period)
-            and start <= row["at"] < (gauge.resets_at or periods.LARGEST)
+            and start <= row["at"] < (end or periods.LARGEST)
         )
-        yield gauge
+        used = spent[budget.period][takes] if budget.period in spent else 0
+        reserved = held.sum(takes, start // HOUR, (end or periods.LARGEST) // HOUR)
+        yield Gauge(budget.name, side, takes, budget.amount + added, used, reserved, end)
+
+
+def _spent(connection: Connection, subject: str, names: Iterable[str], at: float) -> dict[str, Row]:
+    """What is settled of the periods around `at`."""
+    starts = {name: periods.period_start(name, at) for name in names}
+    rows = connection.rows(
+        "SELECT period, starts_at, requests, tokens, nano_usd FROM spend "
+        "WHERE subject = :subject AND period IN :periods AND starts_at IN :starts",
+        subject=subject,
+        periods=sorted(starts),
+        starts=sorted(set(starts.values())),
+    )
+    return {row["period"]: row for row in rows if row["starts_at"] == starts[row["period"]]}
 
 
 def _rates(connection: Connection, side: Side, subject: str, limits: Limits, now: float) -> Iterator[Gauge]:
@@ -227,24 +237,6 @@ def _rates(connection: Connection, side: Side, subject: str, limits: Limits, now
             yield Gauge(limit, side, takes, allowed, taken, by_second=by_second)  # type: ignore[arg-type]
 
 
-def _budget(
-    connection: Connection, side: Side, subject: str, budget: Budget, at: float, held: _Held
-) -> Gauge:
-    takes: Amount = "nano_usd" if budget.unit == USD else "tokens"
-    start, end = periods.period_start(budget.period, at), periods.period_end(budget.period, at)
-    first = ALL_TIME if start is None else start // HOUR
-    last = ALL_TIME if end is None else end // HOUR - 1
-    spent = connection.rows(
-        f"SELECT SUM({takes}) AS spent FROM spend "  # noqa: S608 - one of two names
-        "WHERE subject = :subject AND hour BETWEEN :first AND :last",
-        subject=subject,
-        first=first,
-        last=last,
-    )[0]["spent"]
-    reserved = held.sum(takes) if start is None else held.sum(takes, first, last)
-    return Gauge(budget.name, side, takes, budget.amount, int(spent or 0), reserved, end)
-
-
 class _Held:
     """What the calls under way hold, by the hour in which they were reserved."""
 
@@ -258,5 +250,5 @@ class _Held:
             now=floor(now),
         )
 
-    def sum(self, amount: Amount, first: int = 0, last: int = periods.LARGEST) -> int:
-        return sum(int(row[amount]) for row in self._rows if first <= row["hour"] <= last)
+    def sum(self, amount: Amount, first: int = 0, end: int = periods.LARGEST) -> int:
+        return sum(int(row[amount]) for row in self._rows if first <= row["hour"] < end)

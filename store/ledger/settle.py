@@ -10,9 +10,9 @@ from math import floor
 from typing import Any
 
 from store.engine import Connection, Row
-from store.ledger.account import ALL_TIME, RATE_SECONDS
+from store.ledger.account import RATE_SECONDS
 from store.ledger.claims import Finished
-from store.limits import HOUR
+from store.limits import HOUR, PERIODS, period_start
 from store.models import rfc3339
 from store.rollups import RollUps, last_rolled, move_rolled
 
@@ -159,17 +159,19 @@ def _correct_rates(connection: Connection, corrections: Iterable[tuple[Row, int,
 
 
 def _spend(connection: Connection, charges: Sequence[_Charge]) -> None:
-    sums: dict[tuple[str, int], Counter[str]] = {}
+    """Every period has a row of its own; so one that begins starts at nothing, and none is ever set back."""
+    sums: dict[tuple[str, str, int], Counter[str]] = {}
     for charge in charges:
         for subject in (charge.call.token_id, charge.call.project_id):
-            for hour in (charge.hour, ALL_TIME):
-                more = sums.setdefault((subject, hour), Counter())
+            for period in PERIODS:
+                key = (subject, period, period_start(period, charge.hour * HOUR))
+                more = sums.setdefault(key, Counter())
                 more["requests"] += charge.requests
                 more["tokens"] += charge.tokens
                 more["nano_usd"] += charge.nano_usd
                 more["assumed"] += charge.assumed
-    for (subject, hour), more in sums.items():
-        connection.add("spend", {"subject": subject, "hour": hour}, dict(more))
+    for (subject, period, start), more in sorted(sums.items()):
+        connection.add("spend", {"subject": subject, "period": period, "starts_at": start}, dict(more))
 
 
 def _count(connection: Connection, charges: Sequence[_Charge]) -> None:

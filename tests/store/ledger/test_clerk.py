@@ -247,7 +247,7 @@ def test_what_is_unknown_costs_what_was_held(ledger: Ledger, clerk: Clerk) -> No
     assert limit_of(clerk, ask) is None
     clerk.finish([ledger.finished(ask, seq=1, nano_usd=None, total_tokens=None)], "w")
     clerk.look(ask).result(WAIT)
-    spent = ledger.rows("SELECT * FROM spend WHERE subject = :id AND hour >= 0", id=grant.token.id)
+    spent = ledger.rows("SELECT * FROM spend WHERE subject = :id AND period = 'week'", id=grant.token.id)
     assert [(row["tokens"], row["nano_usd"], row["assumed"]) for row in spent] == [(5, NANO // 2, 1)]
 
 
