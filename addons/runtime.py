@@ -14,11 +14,14 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import declared, mitm, options, seal, wire
-from addons.calls import open_calls
+from addons.calls import Call, open_calls
 from addons.cost import Prices, cost_of
+from addons.refusal import Refusal
 from addons.reporter import Reporter
 from addons.worker import Worker
+from store.audit.refusals import Refusals
 from store.bus import BadBus, Forwarder, Link
+from store.engine import engine_of
 from store.errors import StoreError
 from store.key_cache import KeyCache
 from store.location import StoreLocation
@@ -47,6 +50,7 @@ class Services:
     journal: Journal
     reporter: Reporter
     forwarder: Forwarder | None
+    refusals: Refusals
 
 
 class Runtime:
@@ -105,15 +109,16 @@ class Runtime:
     def figures(self) -> dict[str, Any]:
         """What this process has done and is doing, for health and metrics."""
         assert self.services is not None
-        return self._figures(self.services.worker)
+        return self._figures(self.services.worker, self.services.refusals)
 
-    def _figures(self, worker: Worker) -> dict[str, Any]:
+    def _figures(self, worker: Worker, refusals: Refusals) -> dict[str, Any]:
         return {
             "healthy": worker.healthy,
             "open_calls": len(open_calls),
             "queue_length": worker.queue_length,
             "recorded": worker.recorded,
             "dropped": worker.pressure.dropped,
+            "audit_waiting": refusals.waiting,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),
             "listeners": mitm.listeners(),
@@ -132,6 +137,19 @@ class Runtime:
         services.quota.close()
         services.lookup.close()
         services.keys.close()
+        services.refusals.close()
+
+    def note_refused(self, call: Call, why_not: Refusal) -> None:
+        """A refused authentication is on its way into the audit log; never blocks, and ignores all others."""
+        if self.services is None or why_not.audited is None:
+            return
+        token = call.grant.token if call.grant else None
+        self.services.refusals.note(
+            why_not.audited,
+            call.client_address,
+            project_id=None if token is None else token.project_id,
+            token_id=None if token is None else token.id,
+        )
 
     def _refuse_start(self, error: Exception) -> None:
         """One line for the user. An error that is logged during the start makes mitmproxy exit with 1.
@@ -173,13 +191,14 @@ class Runtime:
             daemon=True,
         ).start()
         worker = Worker(writer, tokens)
-        reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
+        refusals = Refusals(engine_of(store))
+        reporter = Reporter(status, worker.writer, lambda: self._figures(worker, refusals))
         forwarder = (
             Forwarder(spool, link, price=partial(cost_of, prices=self.settings.prices))
             if link is not None
             else None
         )
-        return Services(lookup, keys, quota, worker, journal, reporter, forwarder)
+        return Services(lookup, keys, quota, worker, journal, reporter, forwarder, refusals)
 
     def _link(self) -> Link | None:
         if self.settings.bus is None:
