@@ -32,7 +32,6 @@ GAUGES: dict[str, tuple[str, str]] = {
     "open_calls": ("Calls under way.", "open_calls"),
     "queue_length": ("Finished calls that are not written yet.", "queue_length"),
     "dropped_events": ("Events that were dropped because the spool was full.", "dropped"),
-    "audit_waiting": ("Refused authentications that are not in the audit log yet.", "audit_waiting"),
     "recorded_events": ("Number of the last event that is on disk.", "recorded"),
 }
 

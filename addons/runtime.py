@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,21 +13,23 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import declared, mitm, options, seal, wire
-from addons.calls import Call, open_calls
-from addons.cost import Prices, cost_of
-from addons.refusal import Refusal
+from addons.calls import open_calls
+from addons.closing import Closing
+from addons.cost import cost_of
 from addons.reporter import Reporter
+from addons.settling import Settling
 from addons.worker import Worker
-from store.audit.refusals import Refusals
 from store.bus import BadBus, Forwarder, Link
 from store.engine import engine_of
 from store.errors import StoreError
 from store.key_cache import KeyCache
+from store.ledger import Clerk
 from store.location import StoreLocation
 from store.lookup import TokenLookup
 from store.models import Project
 from store.quota import QuotaClerk
-from store.spool import Journal, close_dead_writers, open_spool
+from store.spool import Journal, open_spool
+from store.spool.rolled import RolledMark
 from store.status import StatusFile
 from store.tokens import TokenStore
 
@@ -46,11 +47,13 @@ class Services:
     lookup: TokenLookup
     keys: KeyCache
     quota: QuotaClerk
+    clerk: Clerk
+    settling: Settling
+    closing: Closing
     worker: Worker
     journal: Journal
     reporter: Reporter
     forwarder: Forwarder | None
-    refusals: Refusals
 
 
 class Runtime:
@@ -109,16 +112,15 @@ class Runtime:
     def figures(self) -> dict[str, Any]:
         """What this process has done and is doing, for health and metrics."""
         assert self.services is not None
-        return self._figures(self.services.worker, self.services.refusals)
+        return self._figures(self.services.worker)
 
-    def _figures(self, worker: Worker, refusals: Refusals) -> dict[str, Any]:
+    def _figures(self, worker: Worker) -> dict[str, Any]:
         return {
             "healthy": worker.healthy,
             "open_calls": len(open_calls),
             "queue_length": worker.queue_length,
             "recorded": worker.recorded,
             "dropped": worker.pressure.dropped,
-            "audit_waiting": refusals.waiting,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),
             "listeners": mitm.listeners(),
@@ -130,26 +132,16 @@ class Runtime:
         if self.services is None:
             return
         services, self.services = self.services, None
+        services.closing.close()
         services.worker.close()
+        services.clerk.close()
+        services.settling.close()
         if services.forwarder is not None:
             services.forwarder.close()
         services.reporter.close()
         services.quota.close()
         services.lookup.close()
         services.keys.close()
-        services.refusals.close()
-
-    def note_refused(self, call: Call, why_not: Refusal) -> None:
-        """A refused authentication is on its way into the audit log; never blocks, and ignores all others."""
-        if self.services is None or why_not.audited is None:
-            return
-        token = call.grant.token if call.grant else None
-        self.services.refusals.note(
-            why_not.audited,
-            call.client_address,
-            project_id=None if token is None else token.project_id,
-            token_id=None if token is None else token.id,
-        )
 
     def _refuse_start(self, error: Exception) -> None:
         """One line for the user. An error that is logged during the start makes mitmproxy exit with 1.
@@ -179,26 +171,25 @@ class Runtime:
                 "llmproxy: %s holds %d keys in plain text; `llmproxy keys encrypt` ends that.", store, plain
             )
         keys = _keys(store, tokens.list_projects())
+        tokens.close()
         try:
             writer, journal = open_spool(spool)
+            mark = RolledMark(spool, writer.writer)
             status = StatusFile(spool, writer.writer)
         except OSError as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
-        threading.Thread(
-            target=_close_dead_writers,
-            args=[spool, self.settings.prices],
-            name="llmproxy-closing",
-            daemon=True,
-        ).start()
-        worker = Worker(writer, tokens)
-        refusals = Refusals(engine_of(store))
-        reporter = Reporter(status, worker.writer, lambda: self._figures(worker, refusals))
+        engine = engine_of(store)
+        clerk = Clerk(engine)
+        settling = Settling(clerk, mark, writer.writer)
+        closing = Closing(spool, self.settings.prices, engine, clerk)
+        worker = Worker(writer, settling)
+        reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
         forwarder = (
             Forwarder(spool, link, price=partial(cost_of, prices=self.settings.prices))
             if link is not None
             else None
         )
-        return Services(lookup, keys, quota, worker, journal, reporter, forwarder, refusals)
+        return Services(lookup, keys, quota, clerk, settling, closing, worker, journal, reporter, forwarder)
 
     def _link(self) -> Link | None:
         if self.settings.bus is None:
@@ -216,11 +207,3 @@ def _keys(store: StoreLocation, projects: Sequence[Project]) -> KeyCache:
         if project.active and project.key.is_reference:
             keys.get(project)
     return keys
-
-
-def _close_dead_writers(spool: Path, prices: Prices) -> None:
-    """Give the calls that an earlier run left open their events; takes as long as reading its segments."""
-    try:
-        close_dead_writers(spool, partial(cost_of, prices=prices))
-    except Exception:
-        logger.exception("llmproxy: calls that an earlier run left open have no event yet")

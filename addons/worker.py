@@ -20,10 +20,9 @@ from addons.event import event_of, outline
 from addons.exchange import Exchange
 from addons.pressure import LOOK_SECONDS, Pressure
 from addons.session_record import session_record
-from store.errors import StoreError
-from store.models import Use
+from addons.settling import Recorded, Settling
+from store.event import Event
 from store.spool import SpoolWriter
-from store.tokens import TokenStore
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +34,9 @@ CLOSE_SECONDS = 30.0
 
 
 class Worker:
-    """Owns the spool's writer and the store's usage figures."""
+    """Owns the spool's writer."""
 
-    def __init__(self, spool: SpoolWriter, tokens: TokenStore) -> None:
+    def __init__(self, spool: SpoolWriter, settling: Settling) -> None:
         self.healthy = True
         """False while events cannot be written; the gate then refuses new calls."""
         self.capture = "all"
@@ -52,7 +51,7 @@ class Worker:
         self.on_recorded: Callable[[Sequence[dict[str, Any]]], None] | None = None
         """Called in the worker's thread with events that are on disk: for those who show them."""
         self._spool = spool
-        self._tokens = tokens
+        self._settling = settling
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmproxy-worker", daemon=True)
@@ -101,14 +100,14 @@ class Worker:
             dropped = self.pressure.sort_out(exchanges)
             if kept := [exchange for exchange in exchanges if exchange.id not in dropped]:
                 self._record(kept)
-            self._count(exchanges)
+            if served := [e for e in exchanges if e.id in dropped and e.outcome != "refused"]:
+                self._settling.dropped([(exchange, self._event(exchange)) for exchange in served])
         with contextlib.suppress(OSError):
             self.pressure.tell()
         try:
             self._spool.close()
         except OSError as error:
             logger.error("llmproxy: the writer's closing record could not be written: %s", error)
-        self._tokens.close()
 
     def _next_batch(self) -> list[Exchange | None]:
         """All that waits; empty now and then, to look whether the spool is full."""
@@ -120,18 +119,18 @@ class Worker:
         return batch
 
     def _record(self, exchanges: Sequence[Exchange]) -> None:
-        events = [self._event(exchange) for exchange in exchanges]
+        calls = [(exchange, self._event(exchange)) for exchange in exchanges]
         try:
-            self._write(events)
+            self._write(calls)
         except Exception:
             # Not the disk but one of the events, which would fail for ever. It must not stop the others.
-            for exchange, event in zip(exchanges, events, strict=True):
-                self._write_alone(exchange, event)
+            for call in calls:
+                self._write_alone(*call)
         for exchange in exchanges:
             if exchange.recorded is not None:
                 exchange.recorded.set_result(None)
 
-    def _event(self, exchange: Exchange) -> dict[str, Any]:
+    def _event(self, exchange: Exchange) -> Event:
         if exchange.session_end is not None:
             try:
                 return session_record(exchange, exchange.session_end)
@@ -139,14 +138,15 @@ class Worker:
                 return outline(exchange, error)
         return event_of(exchange, capture=self.capture, prices=self.prices)
 
-    def _write_alone(self, exchange: Exchange, event: dict[str, Any]) -> None:
+    def _write_alone(self, exchange: Exchange, event: Event) -> None:
         try:
-            self._write([event])
+            self._write([(exchange, event)])
         except Exception as error:
-            self._write([outline(exchange, error)])
+            self._write([(exchange, outline(exchange, error))])
 
-    def _write(self, events: Sequence[dict[str, Any]]) -> None:
-        """Append `events`; while the disk fails, try again. Events are never dropped to go on."""
+    def _write(self, calls: Sequence[Recorded]) -> None:
+        """Append events; while the disk fails, try again. Events are never dropped to go on."""
+        events = [event for _, event in calls]
         while True:
             try:
                 self.recorded = self._spool.append(events)
@@ -165,6 +165,7 @@ class Worker:
                 if not self.healthy:
                     self.healthy = True
                     logger.warning("llmproxy: the spool can be written again; calls are served")
+                self._settling.recorded(calls, self.recorded)
                 self.counters.add(events)
                 self._tell(events)
                 logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, self.recorded)
@@ -177,23 +178,3 @@ class Worker:
             self.on_recorded(events)
         except Exception:
             logger.exception("llmproxy: %d recorded events are not shown", len(events))
-
-    def _count(self, exchanges: Sequence[Exchange]) -> None:
-        """Bring request counts and last use of the tokens up to date."""
-        uses: dict[str, Use] = {}
-        for exchange in exchanges:
-            if exchange.grant and exchange.outcome != "refused" and exchange.session_end is None:
-                token = exchange.grant.token
-                before = uses.get(token.id)
-                # With a quota the call was counted when it was claimed.
-                calls = (before.calls if before else 0) + (token.max_requests is None)
-                if before is None or before.last_at <= exchange.started_at:
-                    uses[token.id] = Use(calls, exchange.started_at, exchange.client_address)
-                else:
-                    uses[token.id] = Use(calls, before.last_at, before.address)
-        if not uses:
-            return
-        try:
-            self._tokens.record_use(uses)
-        except StoreError as error:
-            logger.warning("llmproxy: request counts of %d tokens were not updated: %s", len(uses), error)

@@ -18,6 +18,7 @@ COMMANDS = {
     "env": "scripts.run_command:env",
     "doctor": "scripts.doctor_command:doctor",
     "dispatch": "scripts.dispatch_command:dispatch",
+    "report": "scripts.report_commands:report",
     "status": "scripts.status_command:status",
     "prove": "scripts.prove_command:prove_",
     "spool": "scripts.spool_commands:spool",

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Row = Mapping[str, Any]
 
@@ -36,7 +37,8 @@ def show_all(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, noth
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(row[column]) for column in columns))
+        # As it is: what is in brackets is no markup here.
+        table.add_row(*(Text(_text(row[column])) for column in columns))
     # In a pipe nothing is folded, so that every row stays one line.
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
 

@@ -12,6 +12,8 @@ DROPPED_TYPE = "llm_proxy_dropped"
 """How many calls have no event, because the spool was full."""
 SESSION_TYPE = "llm_proxy_session"
 """A WebSocket session that is over; its answers are calls of their own."""
+BUDGET_TYPE = "llm_proxy_budget"
+"""A budget is used up by half, by 80 %, or whole."""
 OPEN_TYPE = "llm_proxy_open"
 """A call that goes upstream; kept in the journal, never in a segment."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
+from store.views import VIEWS
+
 migrations = Migrations("llmproxy")
 
 
@@ -228,3 +230,19 @@ def m009_objects(db: Database) -> None:
     table.create_index(["counted_by"])
     # Of millions of rows only those that are still to be counted are in it.
     db.execute("CREATE INDEX idx_objects_due ON objects (due, created_at) WHERE due = 1")
+
+
+@migrations()
+def m011_budget_marks(db: Database) -> None:
+    """How far budgets were used: one event for each mark (:mod:`store.ledger.soft_limits`)."""
+    texts = {"id": str, "subject": str, "name": str, "event": str}
+    marks = _ledger_table(db, "budget_marks", texts, ("starts_at", "percent", "at", "told"), pk=("id",))
+    marks.create_index(["subject"])
+    marks.create_index(["told"])
+
+
+@migrations()
+def m012_views(db: Database) -> None:
+    """What Datasette shows (:mod:`store.views`)."""
+    for name, sql in VIEWS.items():
+        db.create_view(name, sql)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 from store.audit.log import AuditLog, Entry
 from store.audit.origin import NOBODY, Origin
-from store.audit.origin import address as usual_form
 from store.engine import Connection, Engine
 from store.errors import StoreError
 
@@ -215,5 +214,5 @@ def _entry(kind: Kind, tally: Tally) -> Entry:
         count=tally.count,
         at=int(tally.at),
         since=int(tally.since) if tally.count > 1 else None,
-        origin=Origin(None, usual_form(kind.address) or kind.address),
+        origin=Origin(None, kind.address),
     )

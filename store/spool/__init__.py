@@ -5,6 +5,7 @@
     spool/
       0197…c1.host.4711.000001.jsonl    a segment: writer, host, pid, counter; one record a line
       journal/0197…c1.host.4711.000001.open   calls that are under way
+      rolled/0197…c1                    up to which event the store has counted what that writer wrote
       cursors/cloudwatch.json           how far a consumer has come in each segment
       cursors/cloudwatch.lock           held by the consumer that is at work
       dead/cloudwatch.jsonl             what a consumer could not use, with the reason

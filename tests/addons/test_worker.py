@@ -16,9 +16,12 @@ from uuid_utils.compat import uuid7
 
 from addons.capture import Body
 from addons.exchange import Exchange
+from addons.settling import Settling
 from addons.worker import Worker
+from store.engine import engine_of
+from store.ledger import Clerk
 from store.spool import SpoolReader, SpoolWriter, open_spool
-from store.tokens import TokenStore
+from store.spool.rolled import RolledMark
 from tests.live.harness import wait_for
 
 JSON = [("content-type", "application/json")]
@@ -62,6 +65,12 @@ class Disk:
         self.inner.close()
 
 
+def settling(folder: Path, writer: str) -> Settling:
+    engine = engine_of(folder / "store.db")
+    engine.prepare()
+    return Settling(Clerk(engine), RolledMark(folder / "spool", writer), writer)
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     return Disk(SpoolWriter(tmp_path / "spool"))
@@ -69,7 +78,7 @@ def disk(tmp_path: Path) -> Disk:
 
 @pytest.fixture
 def worker(tmp_path: Path, disk: Disk) -> Iterator[Worker]:
-    worker = Worker(disk, TokenStore.open(tmp_path / "store.db"))  # type: ignore[arg-type]
+    worker = Worker(disk, settling(tmp_path, disk.writer))  # type: ignore[arg-type]
     yield worker
     worker.close()
 
@@ -158,7 +167,7 @@ def small(tmp_path: Path) -> Iterator[Worker]:
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "others.jsonl").write_bytes(b'{"type": "x", "n": 1}\n' * 100)
     writer, _ = open_spool(tmp_path / "spool")
-    worker = Worker(writer, TokenStore.open(tmp_path / "store.db"))
+    worker = Worker(writer, settling(tmp_path, writer.writer))
     worker.pressure.limit = 1000
     wait_for(lambda: worker.pressure.full, "the limit is noticed before any call comes")
     yield worker

@@ -1,0 +1,101 @@
+"""The hourly sums in the store are those of the events in the spool, exactly, whatever is killed when."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.engine import engine_of
+from store.limits import TOTAL
+from store.rollups import FIGURES, KEY, line_of
+from store.spool import SpoolReader, rolled
+from tests.live.conftest import StartProxy, Tenant
+from tests.live.harness import wait_for
+from tests.live.test_journal import load, slowly
+from tests.live.upstream import Upstream
+
+ROUNDS = int(os.environ.get("LLMPROXY_KILL_ROUNDS", "3"))
+"""By hand: LLMPROXY_KILL_ROUNDS=100 pytest tests/live/test_rollups.py -m slow"""
+
+
+def drain(spool: Path, events: dict[str, dict[str, Any]]) -> None:
+    """Be a dispatcher: read what is there, and tidy up, so that what is not needed any more is gone."""
+    with SpoolReader(spool, "test") as reader:
+        while batch := reader.read():
+            events |= {record.value["event_id"]: record.value for record in batch.records}
+            reader.commit(batch)
+        reader.reclaim()
+
+
+def sums(events: dict[str, dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, int]]:
+    found: dict[tuple[Any, ...], Counter[str]] = {}
+    for event in events.values():
+        if (line := line_of(event)) is not None:
+            found.setdefault(line.key, Counter()).update(line.figures)
+    return {key: {name: total[name] for name in FIGURES} for key, total in found.items()}
+
+
+def table(store: Path) -> dict[tuple[Any, ...], dict[str, int]]:
+    connection = engine_of(store).connect()
+    rows = connection.rows("SELECT * FROM usage_hours")
+    connection.close()
+    return {tuple(row[name] for name in KEY): {name: row[name] for name in FIGURES} for row in rows}
+
+
+def spent(store: Path, subject: str) -> Mapping[str, int]:
+    connection = engine_of(store).connect()
+    (row,) = connection.rows(
+        "SELECT requests, tokens FROM spend WHERE subject = :subject AND period = :period",
+        subject=subject,
+        period=TOTAL,
+    )
+    connection.close()
+    return row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kill_9_under_load(start_proxy: StartProxy, tenant: Tenant, upstream: Upstream) -> None:
+    rng = random.Random(11)
+    upstream.handler = slowly
+    token_id, token = tenant.token(metadata={"user_id": "ada"})
+    numbers = itertools.count(1)
+    events: dict[str, dict[str, Any]] = {}
+    caught_up = 0
+    for _ in range(ROUNDS):
+        proxy = start_proxy("flow_detail=0", "llm_capture=none")
+        stop = threading.Event()
+        clients = [threading.Thread(target=load, args=(proxy, token, numbers, stop)) for _ in range(6)]
+        before = len(upstream.requests)
+        for client in clients:
+            client.start()
+        wait_for(lambda before=before: len(upstream.requests) > before + 10, "first calls")
+        stop.wait(rng.uniform(0, 0.6))
+        proxy.kill()
+        stop.set()
+        for client in clients:
+            client.join(20)
+        for _ in range(2):  # the first one makes events of the calls that were cut off
+            drain(proxy.spool, events)
+        caught_up += sums(events) != table(proxy.store)
+    proxy = start_proxy()
+    wait_for(lambda: len(rolled.behind(proxy.spool)) == 1, "all but its own are taken in", 60)
+    proxy.stop()
+    assert rolled.behind(proxy.spool) == {}
+    drain(proxy.spool, events)
+    assert table(proxy.store) == sums(events)
+    assert caught_up, "no kill left anything to be taken in: the test tests nothing"
+    calls = [event for event in events.values() if event["type"] == "llm_proxy_usage"]
+    assert any(event["outcome"] == "proxy_died" for event in calls)
+    for subject in (token_id, tenant.project.id):
+        assert spent(proxy.store, subject)["requests"] == len(calls)
+    assert list(proxy.spool.glob("*.jsonl")) == []
+    print(f"{ROUNDS} kills: {len(calls)} calls, {caught_up} times not all was in the store")

@@ -1,0 +1,120 @@
+"""``llmproxy report`` and the views of the store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scripts.cli import main
+from store.engine import engine_of
+from store.rollups import RollUps, line_of
+from store.tokens import TokenStore
+from store.views import VIEWS
+from tests.store.test_rollups import event
+
+KEY = "sk-real-0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two projects, of which one has made calls."""
+    path = tmp_path / "store.db"
+    tokens = TokenStore.open(path)
+    acme, other = (tokens.create_project(name, KEY) for name in ("acme", "other"))
+    token, _ = tokens.create_token(acme.id, metadata={"team": "search"})
+    tokens.create_token(other.id)
+    tokens.close()
+    made = {"project_id": acme.id, "token_id": token.id}
+    connection = engine_of(path).connect()
+    lines = [
+        line_of(event(**made)),
+        line_of(event(**made, user={"id": "=1+[bold]"}, model="o3", cost={"usd": None})),
+        line_of(event(**made, outcome="refused", usage=None, cost=None, timestamp="2026-11-26T00:00:00Z")),
+    ]
+    with connection.transaction():
+        RollUps().add(connection, [line for line in lines if line])
+    connection.close()
+    return path
+
+
+def run(store: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--store", str(store), "report", *arguments])
+
+
+def rows(store: Path, *arguments: str) -> list[dict[str, Any]]:
+    result = run(store, "usage", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.output)
+    return found
+
+
+def test_usage_of_projects(store: Path) -> None:
+    (row,) = rows(store)
+    assert (row["project_name"], row["calls"], row["refused"], row["failed"]) == ("acme", 3, 1, 0)
+    assert (row["usd"], row["unpriced"], row["input_tokens"]) == ("0.0000111", 1, 20)
+    assert rows(store, "--project", "other") == []
+    shown = run(store, "usage").output.splitlines()
+    assert "acme" in shown[1]
+    assert shown[-1].split()[:4] == ["total", "3", "1", "0"]
+
+
+def test_usage_by_several_things_in_a_range(store: Path) -> None:
+    found = rows(store, "--by", "day", "--by", "model", "--until", "2026-11-26")
+    assert [(row["day"], row["model"], row["calls"]) for row in found] == [
+        ("2026-11-25", "gpt-4o-mini", 1),
+        ("2026-11-25", "o3", 1),
+    ]
+    assert len(rows(store, "--by", "hour", "--since", "2026-11-26")) == 1
+
+
+def test_what_clients_write_is_shown_as_it_is(store: Path) -> None:
+    assert "=1+[bold]" in run(store, "usage", "--by", "user").output
+    found = list(csv.DictReader(io.StringIO(run(store, "usage", "--by", "user", "--csv").output)))
+    assert {row["user"] for row in found} == {"ada", "'=1+[bold]"}, "no formula for a spreadsheet"
+
+
+def test_wrong_questions(store: Path, tmp_path: Path) -> None:
+    assert run(store, "usage", "--by", "colour").exit_code == 2
+    assert run(store, "usage", "--csv", "--json").exit_code == 2
+    assert run(store, "usage", "--project", "nobody").exit_code == 1
+    missing = run(tmp_path / "typo.db", "usage")
+    assert missing.exit_code == 1
+    assert "there is no token store" in missing.output
+
+
+def test_nothing_was_called_yet(tmp_path: Path) -> None:
+    TokenStore.open(tmp_path / "store.db").close()
+    assert "There are no calls." in run(tmp_path / "store.db", "usage").output
+    assert rows(tmp_path / "store.db") == []
+
+
+def test_no_view_shows_a_secret(store: Path) -> None:
+    with sqlite3.connect(store) as database:
+        hidden = {str(value) for (value,) in database.execute("SELECT api_key FROM projects")}
+        hidden |= {str(value) for (value,) in database.execute("SELECT sha256 FROM tokens")} | {KEY}
+        shown = ""
+        for view in VIEWS:
+            columns = database.execute(f"SELECT * FROM {view}")
+            shown += json.dumps([column[0] for column in columns.description]) + json.dumps(
+                columns.fetchall()
+            )
+    assert "acme" in shown
+    assert not [secret for secret in hidden if secret in shown]
+
+
+def test_views_of_usage(store: Path) -> None:
+    with sqlite3.connect(store) as database:
+        database.row_factory = sqlite3.Row
+        months = [dict(row) for row in database.execute("SELECT * FROM usage_by_project")]
+        tokens = [dict(row) for row in database.execute("SELECT * FROM tokens_in_use WHERE project = 'acme'")]
+    assert [(row["month"], row["project"], row["calls"], row["usd"]) for row in months] == [
+        ("2026-11", "acme", 3, 0.0000111)
+    ]
+    assert [json.loads(row["metadata"]) for row in tokens] == [{"team": "search"}]
