@@ -17,7 +17,7 @@ from store.location import Place, StoreLocation
 from store.models import Grant, Project
 from store.rows import project_of, token_of
 from store.sqlite_engine import SqliteConnection, SqliteEngine
-from store.tokens import fingerprint
+from store.token_text import fingerprint
 
 BUSY_SECONDS = 0.25
 """Readers of a WAL database do not wait for writers; this bounds the rare case of a recovery."""

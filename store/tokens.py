@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +11,7 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from store import key_references, validation
+from store import key_references, token_text, validation
 from store.audit.facts import facts
 from store.audit.log import AuditLog, Change
 from store.audit.origin import Origin, of_process
@@ -23,13 +21,8 @@ from store.limits import NONE, Limits
 from store.location import Place, StoreLocation
 from store.models import Project, Selection, Token, TokenOrder, Use, rfc3339
 from store.project_keys import ProjectKeys
-from store.rows import project_of, token_of
+from store.rows import project_of, token_of, token_row
 from store.secret import Secret
-
-SHOWN = 6
-"""Characters of a token's text, behind the prefix, that are kept in the clear."""
-TOKEN_BYTES = 32
-"""Random bytes in a token: enough that a plain SHA-256 cannot be reversed by guessing."""
 
 AT_ONCE = 500
 """Tokens in one statement."""
@@ -43,15 +36,6 @@ Names = Sequence[str]
 NewPairs = Pairs | Callable[[Pairs], Pairs]
 NewNames = Names | Callable[[Names], Names]
 """All of them, or a function of the present ones: so no change of a part is lost to another's."""
-
-
-def fingerprint(text: str) -> str:
-    """SHA-256 of a token's text, in hexadecimal: all that is stored of it.
-
-    It is what tokens are looked up by. How long a look-up takes tells at most of hashes, which nobody can
-    choose: of the text itself there is nothing that could be guessed piece by piece.
-    """
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class TokenStore:
@@ -216,9 +200,9 @@ class TokenStore:
                     raise Conflict(
                         f"project {owner.name!r} is not active; activate it before it gets tokens."
                     )
-            texts = [_new_text(prefix) for _ in orders]
+            texts = [token_text.new(prefix) for _ in orders]
             rows = [
-                _new_row(order, owners[order.project].id, text, prefix)
+                token_row(order, owners[order.project].id, text, prefix)
                 for order, text in zip(orders, texts, strict=True)
             ]
             with _conflict("the token could not be stored; try again."):
@@ -239,7 +223,7 @@ class TokenStore:
         with self._changing("token.rotate", token_id) as token:
             if not token.active:
                 raise Conflict(f"token {token_id} is revoked; make a new one.")
-            text = _new_text(validation.token_prefix(prefix))
+            text = token_text.new(validation.token_prefix(prefix))
             ends = datetime.now(UTC) + validation.overlap(overlap)
             with _conflict("the token could not be rotated; try again."):
                 # In this order: MySQL takes what stands on the left of one assignment into the next.
@@ -247,8 +231,8 @@ class TokenStore:
                     "UPDATE tokens SET previous_sha256 = sha256, previous_prefix = prefix, "
                     "previous_ends_at = :ends, sha256 = :sha256, prefix = :prefix WHERE id = :id",
                     ends=rfc3339(ends),
-                    sha256=fingerprint(text),
-                    prefix=text[: len(prefix) + SHOWN],
+                    sha256=token_text.fingerprint(text),
+                    prefix=token_text.shown(text, prefix),
                     id=token_id,
                 )
         return self.get_token(token_id), Secret(text)
@@ -358,7 +342,9 @@ class TokenStore:
             key_references.check(api_key)
             return
         validation.api_key(api_key)
-        if self._connection.rows("SELECT 1 FROM tokens WHERE sha256 = :sha256", sha256=fingerprint(api_key)):
+        if self._connection.rows(
+            "SELECT 1 FROM tokens WHERE sha256 = :sha256", sha256=token_text.fingerprint(api_key)
+        ):
             raise Invalid("the API key is one of the proxy's tokens; give the real key.")
 
     @contextmanager
@@ -398,30 +384,3 @@ def _labels(present: Project | Token, metadata: NewPairs, header_metadata: NewNa
         names = header_metadata(present.header_metadata) if callable(header_metadata) else header_metadata
         columns["header_metadata"] = validation.header_metadata(names)
     return columns
-
-
-def _new_text(prefix: str) -> str:
-    return prefix + secrets.token_urlsafe(TOKEN_BYTES)
-
-
-def _new_row(order: TokenOrder, project_id: str, text: str, prefix: str) -> dict[str, Any]:
-    expiry = validation.expires_at(order.expires_at)
-    return {
-        "id": str(uuid7()),
-        "sha256": fingerprint(text),
-        "prefix": text[: len(prefix) + SHOWN],
-        "project_id": project_id,
-        "active": 1,
-        "created_at": rfc3339(datetime.now(UTC)),
-        "expires_at": expiry and rfc3339(expiry),
-        "max_requests": validation.max_requests(order.max_requests),
-        "request_count": 0,
-        "last_used_at": None,
-        "metadata": validation.metadata(order.metadata),
-        "last_used_from": None,
-        "previous_sha256": None,
-        "previous_prefix": None,
-        "previous_ends_at": None,
-        "limits": validation.token_limits(order.limits).as_json(),
-        "header_metadata": validation.header_metadata(order.header_metadata),
-    }

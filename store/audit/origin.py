@@ -14,8 +14,8 @@ import socket
 from dataclasses import dataclass
 
 VARIABLE = "LLMPROXY_ACTOR"
-LONGEST = 100
-"""Characters of a name."""
+LONGEST, LONGEST_CLAIM = 40, 100
+"""Characters of a name: together they fit into the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def of_process(claim: str | None = None) -> Origin:
     if sudo := os.environ.get("SUDO_USER"):
         parts.append(f"sudo:{_name(sudo)}")
     if claimed := claim or os.environ.get(VARIABLE):
-        parts.append(f"claim:{_name(claimed)}")
+        parts.append(f"claim:{_name(claimed, LONGEST_CLAIM)}")
     return Origin(" ".join(parts), address(os.environ.get("SSH_CLIENT", "").partition(" ")[0]))
 
 
@@ -51,6 +51,6 @@ def address(text: str | None) -> str | None:
         return None
 
 
-def _name(text: str) -> str:
+def _name(text: str, longest: int = LONGEST) -> str:
     """One word of printable characters."""
-    return "".join(sign if sign.isprintable() and sign != " " else "_" for sign in text[:LONGEST]) or "_"
+    return "".join(sign if sign.isprintable() and sign != " " else "_" for sign in text[:longest]) or "_"

@@ -177,6 +177,9 @@ def test_the_user_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMPROXY_ACTOR", "ops bot\x1b[31m")
     assert of_process() == Origin("os:root@build-7 sudo:alice claim:ops_bot_[31m", "192.0.2.7")
     assert of_process("jane").actor == "os:root@build-7 sudo:alice claim:jane"
+    monkeypatch.setenv("SUDO_USER", "s" * 1_000)
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 1_000)
+    assert len(str(of_process("c" * 1_000).actor)) <= 255, "as much as a server's column takes"
     monkeypatch.setattr("os.getuid", lambda: 987_654)
     assert str(of_process().actor).startswith("os:987654@")
 
