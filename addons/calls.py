@@ -20,6 +20,7 @@ from addons.openai.endpoints import Endpoint
 from addons.openai.form import FormReader
 from addons.openai.model_of import Allowed
 from addons.request_metadata import NONE, RequestMetadata
+from store.minted import Minted
 from store.models import Grant
 from store.secret import Secret
 
@@ -48,6 +49,10 @@ class Call:
     """Monotonic seconds."""
     id: str = field(default_factory=lambda: str(uuid7()))
     grant: Grant | None = None
+    fingerprint: str = ""
+    """Of the proxy token's text."""
+    minted: Minted | None = None
+    """What the client's ephemeral key stands for, where it sent one of those."""
     request_metadata: RequestMetadata = NONE
     """What the client said by headers of ours."""
     secrets: list[Secret] = field(default_factory=list)
@@ -72,7 +77,7 @@ class Call:
     """The lists of models that are in force."""
     response_capture: Capture | None = None
     held_whole: bool = False
-    """Whether the answer is kept back until its event is on disk (option ``llm_durability``)."""
+    """Whether the answer is kept back: until its event is on disk (``llm_durability``), or to be changed."""
     headers_at: float | None = None
     """When the answer's headers came, in monotonic seconds."""
 

@@ -14,20 +14,22 @@ from weakref import WeakSet
 from mitmproxy import connection, ctx, http, tcp, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addons import credential, marks, model_gate, options, refusal, request_metadata, wire
+from addons import credential, marks, minting, model_gate, options, refusal, request_metadata, wire
 from addons.calls import Call, asks_for_websocket, open_call, open_calls
-from addons.destination import is_loopback, is_public
+from addons.destination import Upstream, is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
 from addons.policy import access, output
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
+from store import minted
 from store.errors import KeyUnavailable, StoreUnavailable
 from store.key_cache import KeyCache
 from store.lookup import Reason, check
 from store.models import Grant, Project
 from store.secret import Secret
+from store.token_text import fingerprint
 
 KEY_SECONDS = 15.0
 """Longest that a call waits for its project's key (compare :data:`store.key_references.AWS_SECONDS`)."""
@@ -105,10 +107,9 @@ class Gate:
             if presented is None:
                 return refusal.BY_REASON[Reason.MISSING]
             try:
-                grant = services.lookup.find(presented.reveal())
+                call.grant = grant = await self.grant_of(call, presented, services)
                 if grant is None:
                     return refusal.BY_REASON[Reason.UNKNOWN]
-                call.grant = grant
                 shown_as = grant.token.id
                 return await self.judge_grant(flow, call, endpoint, grant, services)
             except StoreUnavailable:
@@ -121,6 +122,14 @@ class Gate:
             call.request_metadata = request_metadata.take(flow.request.headers, names)
             call.headers = list(flow.request.headers.items(multi=True))
 
+    async def grant_of(self, call: Call, presented: Secret, services: Services) -> Grant | None:
+        """What the client's token grants; for an ephemeral key what the token does that it was made with."""
+        text = presented.reveal()
+        if text.startswith(minted.PREFIX):
+            call.minted = await asyncio.to_thread(services.mint.open, text)
+        call.fingerprint = call.minted.fingerprint if call.minted else fingerprint(text)
+        return services.lookup.find_fingerprint(call.fingerprint)
+
     async def judge_grant(
         self, flow: http.HTTPFlow, call: Call, endpoint: Endpoint, grant: Grant, services: Services
     ) -> Refusal | None:
@@ -128,37 +137,55 @@ class Gate:
             return refusal.BY_REASON[reason]
         if why_not := access.judge(grant, endpoint, call.client_address):
             return why_not
-        allowed = not {endpoint.name, endpoint.risk}.isdisjoint(self.runtime.settings.endpoints)
+        if call.minted and (why_not := minting.why_not(call.minted, call, flow.request.path)):
+            return why_not
+        why_not = await self.judge_endpoint(endpoint, grant, services)
         try:
             upstream = self.runtime.settings.destinations.resolve(flow)
         except ValueError as error:
             return refusal.destination_refused(str(error))
-        key = await self.key_of(grant.project, services.keys) if allowed else None
+        key = None
+        if why_not is None:
+            key = call.minted.secret if call.minted else await self.key_of(grant.project, services.keys)
         if grant.token.max_requests is not None:
             # Of a session each answer is a call, and claimed when it begins.
-            consume = allowed and not asks_for_websocket(flow.request)
+            consume = why_not is None and not asks_for_websocket(flow.request)
             claim = services.quota.claim(grant.token.id, consume=consume)
             if not await asyncio.wrap_future(claim):
                 return refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
         if key is None:
-            return refusal.endpoint_refused(endpoint.name)
+            return why_not
         if asks_for_websocket(flow.request):
             if not _is_websocket(flow.request):
                 return refusal.NO_WEBSOCKET
             # Compressed, a small message may be one that fills the memory.
             flow.request.headers.pop("sec-websocket-extensions", None)
+        self.lead(flow, call, upstream, key)
+        call.models = access.models(grant, self.runtime.settings.models)
+        if why_not := model_gate.take_form(flow.request, call):
+            return why_not
+        if endpoint.risk == "key_minting":
+            flow.metadata[marks.MINTS] = True
+        flow.metadata[marks.CLEARED] = True
+        return None
+
+    def lead(self, flow: http.HTTPFlow, call: Call, upstream: Upstream, key: Secret) -> None:
+        """Have the call go to its upstream, with the key."""
         call.secrets.append(key)
         request = flow.request
         request.scheme, request.host, request.port = upstream.scheme, upstream.host, upstream.port
         request.host_header = upstream.authority
         request.path = upstream.target(request.path)
-        wire.inject(request, key, upstream)
+        wire.inject(request, key, upstream, bearer=call.minted is not None)
         call.azure = azure(upstream.host, request.path.partition("?")[0], self.runtime.settings.deployments)
-        call.models = access.models(grant, self.runtime.settings.models)
-        if why_not := model_gate.take_form(request, call):
-            return why_not
-        flow.metadata[marks.CLEARED] = True
-        return None
+
+    async def judge_endpoint(self, endpoint: Endpoint, grant: Grant, services: Services) -> Refusal | None:
+        """Why the endpoint is not served at all, or, as it manages the organization, not to this token."""
+        if not endpoint.allowed_by(self.runtime.settings.endpoints):
+            return refusal.endpoint_refused(endpoint.name)
+        if endpoint.risk == "administration" and not endpoint.allowed_by(grant.token.limits.endpoints):
+            return refusal.NO_ADMINISTRATOR
+        return await minting.prepare(services.mint) if endpoint.risk == "key_minting" else None
 
     async def key_of(self, project: Project, keys: KeyCache) -> Secret:
         """The real key; a call waits for one that has to be read first. Raises KeyUnavailable."""

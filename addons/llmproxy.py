@@ -19,6 +19,7 @@ from addons.include_usage import IncludeUsage  # noqa: E402
 from addons.inspector import Inspector  # noqa: E402
 from addons.liveness import Liveness  # noqa: E402
 from addons.management import Management  # noqa: E402
+from addons.minting import Minting  # noqa: E402
 from addons.opening import Opening  # noqa: E402
 from addons.realtime import Realtime  # noqa: E402
 from addons.recorder import Recorder  # noqa: E402
@@ -32,6 +33,7 @@ addons = [
     Drains(runtime),
     Opening(runtime),
     Realtime(runtime),
+    Minting(runtime),
     Management(runtime),
     Liveness(runtime),
     Inspector(runtime),

@@ -8,6 +8,7 @@ key                        written    purpose
 =========================  =========  ==================================================================
 ``llmproxy.cleared``       gate       the gate lets this flow pass; without it the seal refuses
 ``llmproxy.call``          gate       id of the call (the ``event_id`` of its event)
+``llmproxy.mints``         gate       the answer will hold a new secret; gone once that has been replaced
 ``llmproxy.event``         inspector  the call's event without what was said; only where flows are shown
 ``llmproxy.mark``          inspector  the mark that we gave the flow, to tell it from a person's
 =========================  =========  ==================================================================
@@ -15,5 +16,6 @@ key                        written    purpose
 
 CLEARED = "llmproxy.cleared"
 CALL = "llmproxy.call"
+MINTS = "llmproxy.mints"
 EVENT = "llmproxy.event"
 MARK = "llmproxy.mark"

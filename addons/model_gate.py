@@ -50,6 +50,8 @@ def judge(call: Call, asked: Asked) -> Refusal | None:
         return None
     if asked.unknown is not None:
         return refusal.model_unknown(asked.unknown, call.models[0].whose)
+    if asked.model is None and call.minted is not None and call.minted.model is not None:
+        asked = Asked(call.minted.model)  # the secret's session has it already
     if asked.model is None and ModelIn.FRAMES in call.kind.model_in:
         return None  # each of its events is judged by itself
     if asked.model is None:

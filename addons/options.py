@@ -33,8 +33,10 @@ UNSAFE = (
     "modify_body",
     "stickyauth",
     "stickycookie",
+    "stream_large_bodies",
 )
-"""Options of mitmproxy that act behind the gate and could lead a key, or a checked call, elsewhere."""
+"""Options of mitmproxy that act behind the gate and could lead a key, or a checked call, elsewhere; the last
+one passes on what is not checked yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def unsafe(options: Options) -> list[str]:
 def refuse_unsafe(options: Options) -> None:
     for name in unsafe(options):
         raise exceptions.OptionsError(
-            f"llmproxy: option {name}={getattr(options, name)!r} could lead keys elsewhere; unset it."
+            f"llmproxy: option {name}={getattr(options, name)!r} could lead keys elsewhere, "
+            "or calls past the checks; unset it."
         )
 
 

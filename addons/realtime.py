@@ -90,8 +90,7 @@ class Realtime:
     async def websocket_start(self, flow: http.HTTPFlow) -> None:
         call = open_calls.get(flow.id)
         if call is not None:
-            sequential = call.endpoint != "realtime"
-            open_sessions[flow.id] = Session(call, Turns(sequential=sequential))
+            open_sessions[flow.id] = Session(call, Turns(sequential=call.endpoint == "responses"))
 
     @drop_when_failing
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
@@ -203,7 +202,7 @@ class Realtime:
         if not services.worker.healthy or services.worker.refuses_calls:
             return close(session, refusal.SPOOL_UNAVAILABLE, INTERNAL_ERROR)
         try:
-            grant = services.lookup.find(session.call.secrets[0].reveal())
+            grant = services.lookup.find_fingerprint(session.call.fingerprint)
         except StoreUnavailable:
             session.unreadable += 1
             if session.unreadable >= PATIENCE:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from mitmproxy import ctx, http
 
-from addons import drain, include_usage, mitm, session
+from addons import drain, include_usage, marks, mitm, session
 from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
@@ -43,7 +43,9 @@ class Recorder:
             return
         coding = ",".join(flow.response.headers.get_all("content-encoding"))
         call.response_capture = Capture(coding, self.runtime.settings.capture_limit)
-        if self.runtime.settings.durability == "call" and _is_held_whole(flow.response):
+        if marks.MINTS in flow.metadata or (
+            self.runtime.settings.durability == "call" and _is_held_whole(flow.response)
+        ):
             call.held_whole = True
             return
         flow.response.stream = include_usage.tap(call, flow.response, call.response_capture)

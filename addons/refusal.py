@@ -107,6 +107,29 @@ SPOOL_FULL = Refusal(
     type="server_error",
     retry_after=30,
 )
+NO_MASTER_KEY = Refusal(
+    503,
+    KEY_UNAVAILABLE.code,
+    "The proxy has no master key to seal ephemeral keys with; `llmproxy keys init` makes one.",
+    type="server_error",
+)
+MINTED_UNKNOWN = Refusal(
+    502,
+    "secret_withheld",
+    "The API made a secret in a form that the proxy does not know, so it was not passed on.",
+    type="server_error",
+)
+MINTED_EXPIRED = Refusal(401, INVALID_KEY, "The ephemeral key has expired; ask for a new one.")
+MINTED_ELSEWHERE = Refusal(
+    403,
+    "endpoint_not_allowed",
+    "An ephemeral key opens only the sessions that it was made for, at the host that it was asked of.",
+)
+NO_ADMINISTRATOR = Refusal(
+    403,
+    "endpoint_not_allowed",
+    "The organization is managed only with a proxy token whose own list of endpoints has 'administration'.",
+)
 UNSAFE_OPTIONS = Refusal(
     503, "unsafe_options", "The proxy runs with an option that could misdirect keys.", type="server_error"
 )

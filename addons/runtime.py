@@ -26,6 +26,7 @@ from store.key_cache import KeyCache
 from store.ledger import Clerk
 from store.location import StoreLocation
 from store.lookup import TokenLookup
+from store.minted import Mint
 from store.models import Project
 from store.quota import QuotaClerk
 from store.spool import Journal, open_spool
@@ -54,6 +55,7 @@ class Services:
     journal: Journal
     reporter: Reporter
     forwarder: Forwarder | None
+    mint: Mint
 
 
 class Runtime:
@@ -189,7 +191,9 @@ class Runtime:
             if link is not None
             else None
         )
-        return Services(lookup, keys, quota, clerk, settling, closing, worker, journal, reporter, forwarder)
+        return Services(
+            lookup, keys, quota, clerk, settling, closing, worker, journal, reporter, forwarder, Mint(store)
+        )
 
     def _link(self) -> Link | None:
         if self.settings.bus is None:

@@ -35,6 +35,15 @@ class Seal:
             message.drop()
             mitm.end_websocket(flow, 1011, refusal.SEALED.code)
 
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if marks.MINTS in flow.metadata and flow.response:
+            flow.response.stream = False  # or there would be nothing left to withhold
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """The script may be gone when the answer comes whose secret it was to replace."""
+        if marks.MINTS in flow.metadata and flow.response:
+            flow.response = refusal.MINTED_UNKNOWN.response()
+
     request = requestheaders
     http_connect = requestheaders
 

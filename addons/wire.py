@@ -28,14 +28,16 @@ class Injection:
 
     key: Secret
     upstream: Upstream
+    bearer: bool
+    """Whether it goes as a bearer token, whatever the upstream's own keys go as."""
 
 
 _pending: WeakKeyDictionary[http.Request, Injection] = WeakKeyDictionary()
 
 
-def inject(request: http.Request, key: Secret, upstream: Upstream) -> None:
+def inject(request: http.Request, key: Secret, upstream: Upstream, *, bearer: bool = False) -> None:
     """Have `key` added to `request` when its head goes out to `upstream`."""
-    _pending[request] = Injection(key, upstream)
+    _pending[request] = Injection(key, upstream, bearer)
 
 
 def forget(request: http.Request) -> None:
@@ -58,7 +60,9 @@ def with_key(request: http.Request, connection: Connection) -> http.Request:
     sent = copy.copy(request)
     sent.data = copy.copy(request.data)
     sent.data.headers = request.headers.copy()
-    header, value = injection.upstream.credential(injection.key)
+    header, value = "authorization", f"Bearer {injection.key.reveal()}"
+    if not injection.bearer:
+        header, value = injection.upstream.credential(injection.key)
     sent.headers.pop("authorization", None)
     sent.headers[header] = value
     return sent

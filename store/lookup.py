@@ -66,9 +66,10 @@ class TokenLookup:
 
     def find(self, text: str) -> Grant | None:
         """The grant of a token's text; None for a text that is no token."""
-        if len(text) > LONGEST:
-            return None
-        key = fingerprint(text)
+        return None if len(text) > LONGEST else self.find_fingerprint(fingerprint(text))
+
+    def find_fingerprint(self, key: str) -> Grant | None:
+        """The same for who knows only the text's fingerprint (:func:`store.token_text.fingerprint`)."""
         try:
             connection = self._current()
             grant = self._grants.get(key)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from store.errors import Conflict, KeyUnavailable
 from store.location import Place, StoreLocation
@@ -80,6 +82,11 @@ class MasterKey:
                 "set it anew with `llmproxy project update`."
             ) from error
         return Secret(opened.decode())
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 256 bits for another purpose than the projects' keys (HKDF, RFC 5869)."""
+        raw = base64.b64decode(self.secret.reveal())
+        return HKDF(SHA256(), KEY_BYTES, None, f"llmproxy {purpose}".encode()).derive(raw)
 
     def _cipher(self) -> AESGCM:
         return AESGCM(base64.b64decode(self.secret.reveal()))

@@ -8,6 +8,7 @@ told otherwise. Source: OpenAI's published OpenAPI document and the paths of the
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Flag, auto
 from urllib.parse import parse_qsl
@@ -68,6 +69,12 @@ class Endpoint:
     model_in: ModelIn = ModelIn.NOWHERE
     counted: bool = False
     """Whether the bodies hold the text that is billed: then its tokens can be counted."""
+    by_name: bool = False
+    """Whether it is allowed by its own name only, not by its class: what it opens does not pass the proxy."""
+
+    def allowed_by(self, names: Collection[str]) -> bool:
+        """Whether a list of endpoint names and risk classes has it."""
+        return self.name in names or (self.risk in names and not self.by_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +93,9 @@ def _route(
     risk: str,
     bills: Bills = Bills.NOTHING,
     model_in: ModelIn = ModelIn.NOWHERE,
-    *,
-    counted: bool = False,
+    **flags: bool,
 ) -> Route:
-    return Route(methods, path, Endpoint(name, risk, bills, model_in, counted))
+    return Route(methods, path, Endpoint(name, risk, bills, model_in, **flags))
 
 
 ID = r"[^/]+"
@@ -158,11 +164,29 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
     # Sessions: any number of calls in one; their frames are read by addons/realtime.py.
     _route(UPGRADE, r"responses", "responses", "inference", TOKENS, JSON | ModelIn.FRAMES),
     _route(UPGRADE, r"realtime", "realtime", "inference", TOKENS | Bills.SECONDS, QUERY),
+    _route(UPGRADE, r"realtime/translations", "realtime_translations", "unmetered", LATER, QUERY),
     _route("GET", r"realtime", "realtime", "unmetered", LATER, QUERY),
+    # By WebRTC and SIP: sound and text go between the API and a browser or a telephone.
     _route(
-        "POST", rf"realtime/calls(?:/{ID}/accept)?", "realtime", "unmetered", LATER, ModelIn.SESSION | QUERY
+        "POST",
+        rf"realtime/calls(?:/{ID}/accept)?",
+        "realtime_calls",
+        "unmetered",
+        LATER,
+        ModelIn.SESSION | QUERY,
+        by_name=True,
     ),
-    _route("GET|POST", rf"realtime/calls(?:/{ID}(?:/{ID})?)?", "realtime", "unmetered", LATER),
+    _route(
+        "GET|POST",
+        rf"realtime/calls(?:/{ID}(?:/{ID})?)?",
+        "realtime_calls",
+        "unmetered",
+        LATER,
+        by_name=True,
+    ),
+    _route(
+        f"{UPGRADE}|GET|POST", r"live/sessions(?:/.+)?", "live", "unmetered", LATER, ELSEWHERE, by_name=True
+    ),
     # Credentials that work without the proxy.
     _route(
         "POST",
@@ -178,7 +202,7 @@ ROUTES: tuple[Route, ...] = (  # the first match counts
 
 OTHER = Endpoint("other", "other", Bills.UNKNOWN, JSON | FORM | QUERY | ModelIn.SESSION)
 
-JOINED_CALL = Endpoint("realtime", "unmetered", LATER, QUERY | ELSEWHERE)
+JOINED_CALL = Endpoint("realtime_calls", "unmetered", LATER, QUERY | ELSEWHERE, by_name=True)
 """A second connection to a call by WebRTC or SIP."""
 
 _ROUTES = [(frozenset(route.methods.split("|")), re.compile(route.path), route.endpoint) for route in ROUTES]

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trustme
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -32,6 +33,7 @@ USAGE: dict[str, Any] = {
 HEARD = {"type": "tokens", "total_tokens": 22, "input_tokens": 13, "output_tokens": 9}
 TRANSCRIBER = "gpt-4o-transcribe"
 SOUND = "QUJD" * 400
+SUBPROTOCOL = "openai-insecure-api-key."
 MINTED = "ek_minted_secret_of_the_session"
 
 
@@ -48,6 +50,8 @@ class RealtimeServer:
     handshakes: list[dict[str, str]] = field(default_factory=list)
     closed: list[tuple[int | None, str]] = field(default_factory=list)
     port: int = 0
+    accepted: set[str] | None = None
+    """The keys that open a session; None: any."""
 
     @property
     def base_url(self) -> str:
@@ -57,7 +61,14 @@ class RealtimeServer:
     def running(self) -> Iterator[RealtimeServer]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.certificate.configure_cert(context)
-        with serve(self._session, "127.0.0.1", 0, ssl=context, select_subprotocol=_choose) as server:
+        with serve(
+            self._session,
+            "127.0.0.1",
+            0,
+            ssl=context,
+            select_subprotocol=_choose,
+            process_request=self._admit,
+        ) as server:
             self.port = server.socket.getsockname()[1]
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
@@ -66,6 +77,14 @@ class RealtimeServer:
             finally:
                 server.shutdown()
                 thread.join(10)
+
+    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        offered = request.headers.get("sec-websocket-protocol", "").split(", ")
+        keys = [one.removeprefix(SUBPROTOCOL) for one in offered if one.startswith(SUBPROTOCOL)]
+        keys.append(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if self.accepted is None or not self.accepted.isdisjoint(keys):
+            return None
+        return socket.respond(401, "wrong key")
 
     def _session(self, socket: ServerConnection) -> None:
         assert socket.request

@@ -141,6 +141,7 @@ def test_a_second_name_beside_the_true_one(proxy: Proxy, tenant: Tenant, upstrea
         "modify_headers=/~q/host/evil.example",
         "modify_body=/~q/a/b",
         "stickyauth=.",
+        "stream_large_bodies=1m",
         "llm_upstream=http://api.example.com",
         "llm_upstream=not-a-url",
         "llm_hosts=https://api.openai.com",

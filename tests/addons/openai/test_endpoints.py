@@ -37,7 +37,9 @@ from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, Bills, Mo
         ("POST", "/v1/realtime/translations/client_secrets", "realtime_credentials", "key_minting"),
         ("POST", "/v1/realtime/transcription_sessions", "realtime_credentials", "key_minting"),
         ("POST", "/v1/chatkit/sessions", "chatkit_credentials", "key_minting"),
-        ("POST", "/v1/realtime/calls", "realtime", "unmetered"),
+        ("POST", "/v1/realtime/calls", "realtime_calls", "unmetered"),
+        ("POST", "/v1/realtime/calls/rtc_1/refer", "realtime_calls", "unmetered"),
+        ("POST", "/v1/live/sessions", "live", "unmetered"),
         ("GET", "/v1/organization/admin_api_keys", "administration", "administration"),
         ("POST", "/v1/fine_tuning/checkpoints/x/permissions", "administration", "administration"),
         ("POST", "/openai/deployments/d/chat/completions", "chat", "inference"),
@@ -79,8 +81,27 @@ def test_sessions() -> None:
     assert resolve("GET", "/v1/responses", upgrade=True).risk == "inference"
     assert resolve("GET", "/v1/realtime", upgrade=True).risk == "inference"
     assert resolve("GET", "/v1/realtime", upgrade=True, query="model=a&Call_ID=rtc_1").risk == "unmetered"
-    assert resolve("GET", "/v1/realtime/translations", upgrade=True).risk == "other"
+    assert resolve("GET", "/v1/realtime/translations", upgrade=True).risk == "unmetered"
+    assert resolve("GET", "/v1/live/sessions", upgrade=True).name == "live"
     assert resolve("GET", "/v1/models", upgrade=True).risk == "other"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "upgrade"),
+    [
+        ("POST", "/v1/realtime/calls", "", False),
+        ("POST", "/v1/realtime/calls/rtc_1/accept", "", False),
+        ("GET", "/v1/realtime", "call_id=rtc_1", True),
+        ("GET", "/v1/live/sessions", "", True),
+        ("POST", "/v1/live/sessions/s/refer", "", False),
+    ],
+)
+def test_what_goes_past_the_proxy_is_allowed_by_its_name_only(
+    method: str, path: str, query: str, upgrade: bool
+) -> None:
+    endpoint = resolve(method, path, upgrade=upgrade, query=query)
+    assert not endpoint.allowed_by([*RISK_CLASSES, "realtime"])
+    assert endpoint.allowed_by([endpoint.name])
 
 
 def test_the_table_uses_known_risk_classes_and_is_reachable() -> None:
