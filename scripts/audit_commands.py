@@ -229,13 +229,20 @@ def _line(record: Record) -> dict[str, Any]:
 
 
 def _change(record: Record) -> str | None:
-    """``active=True→False``: what became of each field."""
+    """``active=true→false``: what became of each field."""
     before, after = record.as_dict()["before"], record.as_dict()["after"]
     if not isinstance(after, dict):
         return None
     were = before if isinstance(before, dict) else {}
-    parts = (f"{name}={f'{were[name]}→' if name in were else ''}{value}" for name, value in after.items())
+    parts = (
+        f"{name}={_text(were[name]) + '→' if name in were else ''}{_text(value)}"
+        for name, value in after.items()
+    )
     return " ".join(parts) or None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @contextmanager

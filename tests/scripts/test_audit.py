@@ -60,7 +60,7 @@ def test_list(filled: Cli) -> None:
     assert rows[1]["actor"].startswith("os:")
     assert "hash" not in rows[0]
     table = filled.run("audit", "list", "--limit", "3")
-    assert "active=True→False" in table.stdout
+    assert "active=true→false" in table.stdout
     assert len(table.stdout.splitlines()) == 4
 
 
