@@ -13,6 +13,7 @@ from store.audit.log import AuditLog
 from store.audit.record import Record
 from store.audit.refusals import BURST, MOST, OTHERS, PER_MINUTE, Refusals
 from store.engine import Connection, engine_of
+from store.errors import StoreUnavailable
 from tests.live.harness import wait_for
 
 
@@ -117,6 +118,29 @@ def test_a_store_that_is_away_costs_no_count(
     assert len(found) <= MOST + 1
     assert caplog.text.count("not in the audit log at present") == 1
     wait_for(lambda: "to the audit log again" in caplog.text, "the all-clear")
+
+
+def test_what_comes_while_a_write_fails_is_counted(
+    path: Path, connection: Connection, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(refusals, "RETRY_SECONDS", 0.01)
+    engine = engine_of(path)
+    real, failures = engine.connect, iter(range(3))
+
+    def connect(**settings: float) -> Connection:
+        if next(failures, None) is None:
+            return real(**settings)
+        for last in (1, 2):
+            noted.note("unknown", f"192.0.2.{last}")
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(engine, "connect", connect)
+    noted = Refusals(engine)
+    noted.note("unknown", "192.0.2.1")
+    wait_for(lambda: len(rows()) == 2, "two rows")
+    noted.close()
+    assert [(row.address, row.count) for row in rows()] == [("192.0.2.1", 4), ("192.0.2.2", 3)]
 
 
 def test_what_is_lost_at_the_end_is_told(
