@@ -19,6 +19,16 @@ from tests.scenarios import SCENARIOS, Scenario, contains
 
 ENDPOINTS = ("chat", "completions", "responses", "embeddings")
 
+WHOLE = [scenario for scenario in SCENARIOS.values() if scenario.response.complete]
+WHOLE_STREAMS = [scenario for scenario in WHOLE if scenario.is_stream]
+
+
+def test_there_is_something_to_check() -> None:
+    """The tests below go through these lists; an empty one would pass them all."""
+    assert len(WHOLE_STREAMS) > 30
+    assert len(WHOLE) > len(WHOLE_STREAMS)
+    assert all(scenario.expected for scenario in SCENARIOS.values())
+
 
 def shown(summary: Summary) -> dict[str, Any]:
     found = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
@@ -46,9 +56,7 @@ def test_codings(coding: str) -> None:
     """Both bodies coded. A stream that is cut off is left to the test below."""
     header, encode = CODINGS[coding]
     extra = [("Content-Encoding", header)] if header else []
-    for scenario in SCENARIOS.values():
-        if not scenario.response.complete:
-            continue
+    for scenario in WHOLE:
         request = dataclasses.replace(
             scenario.request,
             headers=[*scenario.request.headers, *extra],
@@ -64,9 +72,7 @@ def test_codings(coding: str) -> None:
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\r"], ids=["CRLF", "CR"])
 def test_line_ends(line_end: str) -> None:
-    for scenario in SCENARIOS.values():
-        if not scenario.is_stream or not scenario.response.complete:
-            continue
+    for scenario in WHOLE_STREAMS:
         body = scenario.response.body.replace(b"\r\n", b"\n").replace(b"\n", line_end.encode())
         check(
             scenario,
@@ -75,10 +81,10 @@ def test_line_ends(line_end: str) -> None:
 
 
 def test_streams_without_a_final_blank_line() -> None:
-    for scenario in SCENARIOS.values():
-        if scenario.is_stream and scenario.response.complete:
-            response = dataclasses.replace(scenario.response, body=scenario.response.body.rstrip())
-            check(scenario, summarize(scenario.request, response))
+    for scenario in WHOLE_STREAMS:
+        response = dataclasses.replace(scenario.response, body=scenario.response.body.rstrip())
+        assert response.body != scenario.response.body, scenario.name
+        check(scenario, summarize(scenario.request, response))
 
 
 @given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from(sorted(CODINGS)), st.floats(0, 1))
@@ -101,11 +107,10 @@ def test_a_body_that_is_cut_anywhere_is_understood_as_far_as_it_goes(
 
 
 def test_usage_at_the_end_of_a_stream_whose_middle_was_not_kept() -> None:
-    for scenario in SCENARIOS.values():
-        if not (scenario.is_stream and scenario.response.complete and scenario.expected.get("usage")):
-            continue
-        if scenario.request.url == "/v1/images/generations":
-            continue  # billed one by one: what is lost is lost, and said to be missing
+    compared = 0
+    for scenario in WHOLE_STREAMS:
+        if not scenario.expected.get("usage") or scenario.request.url == "/v1/images/generations":
+            continue  # images are billed one by one: what is lost is lost, and said to be missing
         body = scenario.response.body
         for kept in (120, 400):
             middle = len(body) - 700 - kept
@@ -116,6 +121,8 @@ def test_usage_at_the_end_of_a_stream_whose_middle_was_not_kept() -> None:
             )
             summary = summarize(scenario.request, response)
             assert contains(shown(summary)["usage"], scenario.expected["usage"]), scenario.name
+            compared += 1
+    assert compared > 10
 
 
 def test_usage_in_the_tail_of_json() -> None:
