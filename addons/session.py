@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
-from mitmproxy import http
+from mitmproxy import http, websocket
 from uuid_utils import uuid7
 
 from addons import mitm
@@ -18,7 +18,7 @@ from addons.capture import Body
 from addons.exchange import Exchange, SessionEnd
 from addons.openai import usage as usages
 from addons.openai.client_events import read_head
-from addons.openai.realtime import Turn, Turns, headers_of, url_of
+from addons.openai.realtime import Turn, Turns, headers_of, url_of, without_sound
 from addons.refusal import Refusal
 from addons.runtime import Services
 
@@ -155,7 +155,15 @@ def finish(flow: http.HTTPFlow, outcome: str, services: Services) -> tuple[str, 
         broken, by = outcome, "proxy"
     for turn in session.turns.rest():
         record(session, turn, broken, services)
+    _hide_sound(flow.websocket)
     end = session.end
     end.close_code, end.closed_by, end.model = code, by, session.turns.model
     end.error = session.closing.code if session.closing else None
     return outcome, end
+
+
+def _hide_sound(session: websocket.WebSocketData) -> None:
+    """The last message stays in the flow, which may be shown and saved."""
+    for message in session.messages:
+        if not message.injected:
+            message.content = without_sound(message.content)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from addons.openai.binary import without_binary
+from addons.openai.binary import size, without_binary
 from addons.openai.client_events import ASKS, STEERS, as_object, read_head
 from addons.openai.values import Json, text
 
@@ -27,6 +27,7 @@ ENDS = frozenset(
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 BEGINS = "response.created"
 ERROR = "error"
+APPENDS = "input_audio_buffer.append"
 STATES_SESSION = frozenset(
     {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"}
 )
@@ -290,7 +291,7 @@ class Turns:
 def asked_with(frame: Frame, head: Mapping[str, Any]) -> Turn:
     """The answer that a client's event asks for, before there is any of it."""
     return Turn(
-        _without_sound(frame.data),
+        without_sound(frame.data),
         asked_id=text(head.get("event_id")),
         lane=text(head.get("stream_id")),
         continues=text(head.get("previous_response_id")),
@@ -332,5 +333,16 @@ def _response_id(event: Json) -> str:
     return text(response.get("id")) if isinstance(response, dict) else ""
 
 
-def _without_sound(data: bytes) -> bytes:
-    return json.dumps(without_binary(as_object(data))).encode() if b'"audio"' in data else data
+def without_sound(data: bytes) -> bytes:
+    """An event with the size of each sound in its place.
+
+    >>> without_sound(b'{"type": "input_audio_buffer.append", "audio": "QUJD"}')
+    b'{"type": "input_audio_buffer.append", "audio": {"bytes": 3}}'
+    """
+    if b"audio" not in data:
+        return data
+    event = as_object(data)
+    for key, kinds in (("audio", {APPENDS}), ("delta", SOUND)):
+        if event.get("type") in kinds and isinstance(event.get(key), str):
+            event[key] = {"bytes": size(event[key])}
+    return json.dumps(without_binary(event)).encode() if event else data

@@ -118,6 +118,8 @@ class RealtimeServer:
                 transcript="hello there",
                 usage=HEARD,
             )
+            if event.get("event_id") == "answer me":  # heard to be the end of what a user says
+                self._respond(socket, "completed")
         elif event["type"] == "response.create":
             self._respond(socket, event.get("response", {}).get("metadata", {}).get("do", "completed"))
 

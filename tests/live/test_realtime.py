@@ -82,6 +82,7 @@ def test_a_session(start_proxy: StartProxy, tenant: Tenant, server: RealtimeServ
         respond(connection, "interleave")
         until(connection, "response.done")
         until(connection, "response.done")
+        connection.input_audio_buffer.append(audio=SOUND)  # the last message stays in the flow
     assert server.handshakes[0]["authorization"] == f"Bearer {REAL_KEY}"
     calls = proxy.wait_calls(7)
     ended = wait_for(lambda: sessions(proxy), "the session's record")[0]
@@ -103,7 +104,7 @@ def test_a_session(start_proxy: StartProxy, tenant: Tenant, server: RealtimeServ
     for place in (proxy.output.encode(), saved.read_bytes(), spool):
         assert REAL_KEY.encode() not in place
         assert token.encode() not in place
-    assert SOUND[:200].encode() not in spool
+        assert SOUND[:200].encode() not in place
 
 
 def test_browsers_and_connect(start_proxy: StartProxy, tenant: Tenant, server: RealtimeServer) -> None:
@@ -214,6 +215,22 @@ def test_each_answer_takes_from_the_quota(
     assert closed.rcvd.code == 1008
     assert tenant.store.get_token(token_id).request_count == 2
     assert len(proxy.wait_calls(3)) == 3, "what upstream began is recorded"
+
+
+def test_an_answer_that_nobody_asked_for_takes_from_the_quota(
+    start_proxy: StartProxy, tenant: Tenant, server: RealtimeServer
+) -> None:
+    """The server answers by itself where it hears the end of speech; the transcription counts too."""
+    proxy = start(start_proxy, server)
+    token_id, token = tenant.token(max_requests=3)
+    with session(proxy, token) as connection:
+        connection.input_audio_buffer.commit(event_id="answer me")
+        assert until(connection, "response.done").response.usage.total_tokens == 100
+        connection.input_audio_buffer.commit(event_id="answer me")
+        error, closed = ended(connection)
+    assert (error.code, closed.rcvd and closed.rcvd.code) == ("insufficient_quota", 1008)
+    assert tenant.store.get_token(token_id).request_count == 3
+    assert sorted(call["model"] for call in proxy.wait_calls(4)) == [TRANSCRIBER] * 2 + [MODEL] * 2
 
 
 def test_a_killed_proxy_leaves_an_event_for_each_answer(
