@@ -115,6 +115,13 @@ def _declare_records(add: Add) -> None:
         "The token store: a path, or the URL of a database (environment: LLMPROXY_STORE).",
     )
     add(
+        "llm_store_grace",
+        int,
+        30,
+        "Seconds for which tokens that are known are served after the store's server went away; "
+        "0 refuses all calls at once. (A store in a file is never served from memory.)",
+    )
+    add(
         "llm_spool",
         str,
         os.environ.get("LLMPROXY_SPOOL", "data/spool"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from weakref import WeakSet
 
@@ -31,6 +32,8 @@ from store.models import Grant, Project
 from store.secret import Secret
 from store.token_text import fingerprint
 
+FIND_SECONDS = 15.0
+"""Longest that a call waits for the store to find its token."""
 KEY_SECONDS = 15.0
 """Longest that a call waits for its project's key (compare :data:`store.key_references.AWS_SECONDS`)."""
 
@@ -128,7 +131,13 @@ class Gate:
         if text.startswith(minted.PREFIX):
             call.minted = await asyncio.to_thread(services.mint.open, text)
         call.fingerprint = call.minted.fingerprint if call.minted else fingerprint(text)
-        return services.lookup.find_fingerprint(call.fingerprint)
+        found = services.lookup.find_fingerprint(call.fingerprint)
+        if not isinstance(found, Future):
+            return found
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(found), FIND_SECONDS)
+        except TimeoutError:
+            raise StoreUnavailable("the store does not answer") from None
 
     async def judge_grant(
         self, flow: http.HTTPFlow, call: Call, endpoint: Endpoint, grant: Grant, services: Services

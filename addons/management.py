@@ -146,7 +146,7 @@ def unhealthy(runtime: Runtime) -> list[Reason]:
     if names := options.unsafe(ctx.options):
         reasons.append(Reason("unsafe_options", f"unset {', '.join(names)}"))
     try:
-        services.lookup.find("")
+        services.lookup.ready()
     except StoreUnavailable as error:
         reasons.append(Reason("store_unavailable", str(error)))
     return reasons

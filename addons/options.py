@@ -24,6 +24,7 @@ from store.location import StoreLocation
 HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
 SMALLEST_SPOOL = 1024 * 1024
+LONGEST_GRACE = 24 * 3600
 
 UNSAFE = (
     "ssl_insecure",
@@ -60,6 +61,8 @@ class Settings:
     """The options, parsed."""
 
     store: StoreLocation
+    store_grace: int
+    """Seconds for which calls go on after a server's store went away."""
     spool: Path
     destinations: Destinations
     other_hosts: str
@@ -100,6 +103,7 @@ def parse(options: Options) -> Settings:
     _check_modes(options, upstream)
     return Settings(
         store=_store(options),
+        store_grace=_grace(options.llm_store_grace),
         spool=Path(options.llm_spool).expanduser(),
         destinations=Destinations(_hosts(options), upstream),
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
@@ -181,6 +185,14 @@ def _store(options: Options) -> StoreLocation:
         return StoreLocation.named(options.llm_store)
     except Invalid as error:
         raise exceptions.OptionsError(f"llmproxy: option llm_store: {error}") from error
+
+
+def _grace(seconds: int) -> int:
+    if not 0 <= seconds <= LONGEST_GRACE:
+        raise exceptions.OptionsError(
+            f"llmproxy: option llm_store_grace={seconds}: use a number of seconds from 0 to {LONGEST_GRACE}."
+        )
+    return seconds
 
 
 def _hosts(options: Options) -> list[str]:

@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any
 
@@ -202,14 +203,19 @@ class Realtime:
         if not services.worker.healthy or services.worker.refuses_calls:
             return close(session, refusal.SPOOL_UNAVAILABLE, INTERNAL_ERROR)
         try:
-            grant = services.lookup.find_fingerprint(session.call.fingerprint)
+            found = session.looking or services.lookup.find_fingerprint(session.call.fingerprint)
+            if isinstance(found, Future):
+                session.looking = None if found.done() else found
+                if session.looking is not None:
+                    return None  # a server is asked; the next look will know
+                found = found.result()
         except StoreUnavailable:
             session.unreadable += 1
             if session.unreadable >= PATIENCE:
                 close(session, refusal.STORE_UNAVAILABLE, INTERNAL_ERROR)
             return None
         session.unreadable = 0
-        reason = Reason.UNKNOWN if grant is None else check(grant, datetime.now(UTC))
+        reason = Reason.UNKNOWN if found is None else check(found, datetime.now(UTC))
         if reason is not None:
             close(session, refusal.BY_REASON[reason], POLICY_VIOLATION)
         return None

@@ -25,7 +25,7 @@ from store.errors import StoreError
 from store.key_cache import KeyCache
 from store.ledger import Clerk
 from store.location import StoreLocation
-from store.lookup import TokenLookup
+from store.lookup import Lookup, lookup_of
 from store.minted import Mint
 from store.models import Project
 from store.quota import QuotaClerk
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 AUTHORITY = "mitmproxy-ca-cert.pem"
 """The certificate authority that clients must trust, in mitmproxy's `confdir`."""
-FIXED_AT_START = {"llm_store", "llm_spool", "llm_bus", "llm_management"}
+FIXED_AT_START = {"llm_store", "llm_store_grace", "llm_spool", "llm_bus", "llm_management"}
 
 
 @dataclass(slots=True)
 class Services:
     """What is open while the proxy serves."""
 
-    lookup: TokenLookup
+    lookup: Lookup
     keys: KeyCache
     quota: QuotaClerk
     clerk: Clerk
@@ -160,7 +160,7 @@ class Runtime:
         try:
             tokens = TokenStore.open(store)
             plain = tokens.keys.check()
-            lookup = TokenLookup(store)
+            lookup = lookup_of(store, grace_seconds=self.settings.store_grace)
             quota = QuotaClerk(store)
         except (StoreError, OSError) as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_store: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -21,6 +22,7 @@ from addons.openai.client_events import read_head
 from addons.openai.realtime import Turn, Turns, headers_of, url_of, without_sound
 from addons.refusal import Refusal
 from addons.runtime import Services
+from store.models import Grant
 
 TOTALS = ("input_tokens", "output_tokens", "total_tokens", "seconds")
 
@@ -34,6 +36,8 @@ class Session:
     closing: Refusal | None = None
     """Why the proxy ends it."""
     end: SessionEnd = field(default_factory=SessionEnd)
+    looking: Future[Grant | None] | None = None
+    """What the store on a server is going to say of its token."""
     unreadable: int = 0
     """Times in a row that the store could not be read."""
 

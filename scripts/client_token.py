@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,12 +13,13 @@ import click
 from scripts.options import Places, open_store
 from scripts.up_credentials import KeyRefused, real_key
 from store.errors import NotFound
-from store.lookup import TokenLookup
+from store.lookup import lookup_of
 from store.models import Project
 from store.secret import Secret
 from store.tokens import TokenStore
 
 DEFAULT_PROJECT = "default"
+FIND_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,14 @@ class ClientToken:
 
 def given(places: Places, text: str) -> ClientToken:
     """A token that the user has; its store may be elsewhere."""
-    lookup = TokenLookup(places.store)
-    try:
-        grant = lookup.find(text) if places.store.exists() else None
-    finally:
-        lookup.close()
+    grant = None
+    if places.store.exists():
+        lookup = lookup_of(places.store)
+        try:
+            found = lookup.find(text)
+            grant = found.result(FIND_SECONDS) if isinstance(found, Future) else found
+        finally:
+            lookup.close()
     return ClientToken(Secret(text), grant.token.id if grant else None)
 
 

@@ -3,6 +3,7 @@
 SQL is written once, in what SQLite, PostgreSQL, MySQL and MariaDB have in common:
 
 - values are ``:name`` parameters, and ``IN :name`` takes a list; no colon before a letter in a literal;
+- columns that are words of SQL somewhere (`before`, `count`) are quoted: ``"before"``;
 - flags are the numbers 0 and 1, and compared: ``active = 1``;
 - no ``max(a, b)`` of two values, no ``RETURNING``, no functions of JSON or time: ``CASE``, or Python;
 - no ``:name IS NULL``: PostgreSQL can't tell the type of such a value.
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from store.errors import StoreError
 from store.location import Place, StoreLocation
 
 Row = Mapping[str, Any]
@@ -87,7 +89,18 @@ def engine_of(place: Place) -> Engine:
     location = StoreLocation.of(place)
     if location.path is not None:
         return SqliteEngine(location.path)
-    raise NotImplementedError(location.kind)
+    try:
+        from store.server.engine import ServerEngine  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise StoreError(
+            f"store {str(location)!r} needs SQLAlchemy and a driver: install llmproxy[{location.kind}]."
+        ) from error
+    return ServerEngine(location)
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Columns, of which some are words of SQL to some engine."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def with_lists(sql: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:

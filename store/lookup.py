@@ -1,21 +1,26 @@
-"""From a token's text to what it grants, in microseconds, and never out of date.
+"""From a token's text to what it grants, in microseconds.
 
-Grants are kept in memory. Before each use two cheap questions are asked: is the file still the same
-(`stat`), and has another connection committed to it (``PRAGMA data_version``, a look at shared memory)?
-After a commit one number is read, the revision, which triggers raise with every change of policy; only when
-it has changed is what is in memory thrown away. So a revocation by another process holds from the next call.
+:class:`TokenLookup`, for SQLite, is never out of date. Grants are kept in memory. Before each use two cheap
+questions are asked: is the file still the same (`stat`), and has another connection committed to it
+(``PRAGMA data_version``, a look at shared memory)? After a commit one number is read, the revision, which
+triggers raise with every change of policy; only when it has changed is what is in memory thrown away. So a
+revocation by another process holds from the next call.
+
+On a server that would take a round trip for each call; see :mod:`store.server.lookup`.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from datetime import datetime
 from enum import Enum
+from typing import Protocol
 
-from store.engine import Connection
+from store import grants
+from store.engine import engine_of
 from store.errors import StoreError, StoreUnavailable
 from store.location import Place, StoreLocation
 from store.models import Grant, Project
-from store.rows import project_of, token_of
 from store.sqlite_engine import SqliteConnection, SqliteEngine
 from store.token_text import fingerprint
 
@@ -51,8 +56,40 @@ def check(grant: Grant, now: datetime) -> Reason | None:
     return None
 
 
+Found = Grant | None
+"""None: the text is no token's."""
+
+
+class Lookup(Protocol):
+    """What tokens grant, for one thread, the event loop's."""
+
+    def find(self, text: str) -> Found | Future[Found]:
+        """What is found, or will be, or raises StoreUnavailable, as this does where that is known already."""
+        ...
+
+    def find_fingerprint(self, key: str) -> Found | Future[Found]:
+        """The same for who knows only the text's fingerprint (:func:`store.token_text.fingerprint`)."""
+        ...
+
+    def ready(self) -> None:
+        """Raises StoreUnavailable where calls are refused because the store is away."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def lookup_of(place: Place, *, grace_seconds: float = 0.0) -> Lookup:
+    """The look-up for a store. On a server what is known serves for so long after it went away."""
+    location = StoreLocation.of(place)
+    if location.path is not None:
+        return TokenLookup(location)
+    from store.server.lookup import ServerLookup  # noqa: PLC0415 - an extra
+
+    return ServerLookup(engine_of(location), grace_seconds)
+
+
 class TokenLookup:
-    """Reads the store for one thread. Raises StoreUnavailable, and recovers when the file is back."""
+    """Reads the SQLite file. Raises StoreUnavailable, and recovers when the file is back."""
 
     def __init__(self, place: Place) -> None:
         path = StoreLocation.of(place).path
@@ -64,20 +101,24 @@ class TokenLookup:
         self._grants: dict[str, Grant] = {}
         self._projects: dict[str, Project] = {}
 
-    def find(self, text: str) -> Grant | None:
-        """The grant of a token's text; None for a text that is no token."""
+    def find(self, text: str) -> Found:
         return None if len(text) > LONGEST else self.find_fingerprint(fingerprint(text))
 
-    def find_fingerprint(self, key: str) -> Grant | None:
-        """The same for who knows only the text's fingerprint (:func:`store.token_text.fingerprint`)."""
+    def find_fingerprint(self, key: str) -> Found:
         try:
             connection = self._current()
             grant = self._grants.get(key)
-            # Unknown texts are not remembered: anyone could fill the memory with them.
-            return grant or self._load(connection, key)
+            if grant is None:
+                # Unknown texts are not remembered: anyone could fill the memory with them.
+                self._grants |= grants.load(connection, [key], self._projects)
+                grant = self._grants.get(key)
+            return grant
         except StoreError as error:
             self.close()
             raise StoreUnavailable(str(error)) from error
+
+    def ready(self) -> None:
+        self.find("")
 
     def close(self) -> None:
         self._forget()
@@ -92,7 +133,7 @@ class TokenLookup:
             self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
         version = self._connection.data_version()
         if version != self._data_version:
-            revision = self._connection.rows("SELECT number FROM revision")[0]["number"]
+            revision = grants.revision(self._connection)
             if revision != self._revision:
                 self._forget()
                 self._revision = revision
@@ -103,20 +144,3 @@ class TokenLookup:
         self._grants.clear()
         self._projects.clear()
         self._data_version = self._revision = -1
-
-    def _load(self, connection: Connection, key: str) -> Grant | None:
-        rows = connection.rows("SELECT * FROM tokens WHERE sha256 = :key", key=key)
-        current = bool(rows)
-        if not current:
-            rows = connection.rows("SELECT * FROM tokens WHERE previous_sha256 = :key", key=key)
-        if not rows:
-            return None
-        token = token_of(rows[0])
-        project = self._projects.get(token.project_id)
-        if project is None:
-            owners = connection.rows("SELECT * FROM projects WHERE id = :id", id=token.project_id)
-            if not owners:
-                return None
-            project = self._projects[token.project_id] = project_of(owners[0])
-        grant = self._grants[key] = Grant(project, token, None if current else token.previous_ends_at)
-        return grant

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from store.database import connect, identify, open_database, translated
-from store.engine import BUSY_SECONDS, Row, with_lists
+from store.engine import BUSY_SECONDS, Row, quoted, with_lists
 from store.errors import StoreUnavailable
 
 
@@ -41,14 +41,14 @@ class SqliteConnection:
         names = list(rows[0])
         marks = ", ".join(f":{name}" for name in names)
         with self.transaction(), translated(self._path):
-            self._database.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)  # noqa: S608
+            self._database.executemany(f"INSERT INTO {table} ({quoted(names)}) VALUES ({marks})", rows)  # noqa: S608
 
     def add(self, table: str, key: Row, amounts: Row) -> None:
         columns = [*key, *amounts]
         marks = ", ".join(f":{name}" for name in columns)
         sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in amounts)
         self.run(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - of our own names
+            f"INSERT INTO {table} ({quoted(columns)}) VALUES ({marks}) "  # noqa: S608 - of our own names
             f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}",
             **key,
             **amounts,

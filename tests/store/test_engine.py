@@ -10,13 +10,14 @@ import pytest
 
 from store.engine import Connection, Engine, engine_of
 from store.errors import Conflict, NotFound, StoreError, StoreUnavailable
+from store.location import StoreLocation
 
 PROJECT = {"api_key": "env:KEY", "active": 1, "created_at": "now", "updated_at": "now"}
 
 
 @pytest.fixture
-def engine(path: Path) -> Engine:
-    engine = engine_of(path)
+def engine(place: StoreLocation) -> Engine:
+    engine = engine_of(place)
     engine.prepare()
     return engine
 

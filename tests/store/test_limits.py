@@ -8,8 +8,9 @@ import pytest
 from store import limits
 from store.errors import Invalid
 from store.limits import Budget, Limits
-from store.lookup import TokenLookup
+from store.lookup import lookup_of
 from store.tokens import TokenStore
+from tests.store.engines import found, let_it_hold
 
 ALL = {
     "max_requests": 1000,
@@ -149,13 +150,14 @@ def test_limits_are_kept_and_seen_at_once(store: TokenStore) -> None:
     project = store.create_project("acme", "sk-live-1234567890", limits=limits.of({"max_concurrent": 5}))
     assert store.get_project("acme").limits == project.limits == Limits(max_concurrent=5)
     token, text = store.create_token("acme", limits=limits.of(ALL | {"max_requests": None}))
-    lookup = TokenLookup(store.path)
-    grant = lookup.find(text.reveal())
+    lookup = lookup_of(store.location)
+    grant = found(lookup, text.reveal())
     assert grant
     assert grant.limits == (token.limits, project.limits)
     store.update_token(token.id, limits=Limits(requests_per_minute=1))
     store.update_project("acme", limits=limits.NONE)
-    grant = lookup.find(text.reveal())
+    let_it_hold(store.location)
+    grant = found(lookup, text.reveal())
     assert grant
     assert grant.limits == (Limits(requests_per_minute=1), limits.NONE)
     lookup.close()

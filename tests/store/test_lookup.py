@@ -9,34 +9,39 @@ from pathlib import Path
 import pytest
 
 from store.errors import StoreUnavailable
-from store.lookup import Reason, TokenLookup, check
+from store.location import StoreLocation
+from store.lookup import Lookup, Reason, check, lookup_of
 from store.models import Use
 from store.tokens import TokenStore
+from tests.store.engines import found, let_it_hold
 
 KEY = "sk-live-1234567890"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def lookup(path: Path, store: TokenStore) -> Iterator[TokenLookup]:
+def lookup(place: StoreLocation, store: TokenStore) -> Iterator[Lookup]:
     store.create_project("acme", KEY)
-    lookup = TokenLookup(path)
+    lookup = lookup_of(place)
     yield lookup
     lookup.close()
 
 
-def in_another_process(path: Path, code: str) -> None:
-    setup = "import sys, pathlib, store.tokens as t; s = t.TokenStore.open(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", f"{setup}; {code}", str(path)], check=True, timeout=60)
+def in_another_process(place: StoreLocation, code: str) -> None:
+    """Wait for it, and then as long as it may take until that holds here."""
+    setup = "import sys, store.tokens as t; s = t.TokenStore.open(sys.argv[1])"
+    where = place.url.reveal() if place.url else str(place)
+    subprocess.run([sys.executable, "-c", f"{setup}; {code}", where], check=True, timeout=60)
+    let_it_hold(place)
 
 
-def test_find(store: TokenStore, lookup: TokenLookup) -> None:
+def test_find(store: TokenStore, lookup: Lookup) -> None:
     token, text = store.create_token("acme", metadata={"team": "search"})
-    grant = lookup.find(text.reveal())
+    grant = found(lookup, text.reveal())
     assert grant
     assert grant.token == token
     assert store.keys.read(grant.project.id, grant.project.key).reveal() == KEY
-    assert lookup.find(text.reveal()) is grant, "from memory"
+    assert found(lookup, text.reveal()) is grant, "from memory"
     with pytest.raises(TypeError):
         grant.token.metadata["team"] = "other"  # type: ignore[index]
     for wrong in (
@@ -48,83 +53,85 @@ def test_find(store: TokenStore, lookup: TokenLookup) -> None:
         "x" * 10_000_000,
         token.id,
     ):
-        assert lookup.find(wrong) is None
+        assert found(lookup, wrong) is None
 
 
-def test_changes_of_another_process_hold_at_once(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+def test_changes_of_another_process_hold_at_once(
+    place: StoreLocation, store: TokenStore, lookup: Lookup
+) -> None:
     token, text = store.create_token("acme")
 
     def reason() -> Reason | None:
-        grant = lookup.find(text.reveal())
+        grant = found(lookup, text.reveal())
         assert grant
         return check(grant, NOW)
 
     assert reason() is None
-    in_another_process(path, "s.deactivate_project('acme')")
+    in_another_process(place, "s.deactivate_project('acme')")
     assert reason() is Reason.PROJECT_INACTIVE
-    in_another_process(path, "s.activate_project('acme')")
+    in_another_process(place, "s.activate_project('acme')")
     assert reason() is None
-    in_another_process(path, "s.update_project('acme', api_key='sk-rotated')")
-    grant = lookup.find(text.reveal())
+    in_another_process(place, "s.update_project('acme', api_key='sk-rotated')")
+    grant = found(lookup, text.reveal())
     assert grant
     assert store.keys.read(grant.project.id, grant.project.key).reveal() == "sk-rotated"
-    in_another_process(path, f"s.revoke_token({token.id!r})")
+    in_another_process(place, f"s.revoke_token({token.id!r})")
     assert reason() is Reason.REVOKED
 
 
-def test_counting_does_not_empty_the_memory(store: TokenStore, lookup: TokenLookup) -> None:
+def test_counting_does_not_empty_the_memory(store: TokenStore, lookup: Lookup) -> None:
     token, text = store.create_token("acme")
-    grant = lookup.find(text.reveal())
+    grant = found(lookup, text.reveal())
     store.record_use({token.id: Use(1, NOW, None)})
-    assert lookup.find(text.reveal()) is grant
+    assert found(lookup, text.reveal()) is grant
 
 
-def test_order_of_reasons(store: TokenStore, lookup: TokenLookup) -> None:
+def test_order_of_reasons(store: TokenStore, lookup: Lookup) -> None:
     token, text = store.create_token("acme", expires_at=NOW - timedelta(seconds=1))
     store.revoke_token(token.id)
     store.deactivate_project("acme")
-    grant = lookup.find(text.reveal())
+    grant = found(lookup, text.reveal())
     assert grant
     assert check(grant, NOW) is Reason.REVOKED
     # Nothing is unrevoked: a second token shows the rest.
     store.activate_project("acme")
     _, text = store.create_token("acme", expires_at=NOW)
     store.deactivate_project("acme")
-    grant = lookup.find(text.reveal())
+    grant = found(lookup, text.reveal())
     assert grant
     assert check(grant, NOW) is Reason.EXPIRED
     assert check(grant, NOW - timedelta(seconds=1)) is Reason.PROJECT_INACTIVE
 
 
-def test_a_store_that_goes_and_comes_back(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+def test_a_store_that_goes_and_comes_back(path: Path, store: TokenStore, lookup: Lookup) -> None:
     _, text = store.create_token("acme")
-    assert lookup.find(text.reveal())
+    assert found(lookup, text.reveal())
     aside = path.with_suffix(".aside")
     path.rename(aside)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            lookup.find(text.reveal())
+            found(lookup, text.reveal())
     aside.rename(path)
-    assert lookup.find(text.reveal())
+    assert found(lookup, text.reveal())
 
 
-def test_a_store_that_is_replaced(path: Path, store: TokenStore, lookup: TokenLookup, tmp_path: Path) -> None:
+def test_a_store_that_is_replaced(path: Path, store: TokenStore, lookup: Lookup, tmp_path: Path) -> None:
     """A restored backup: the tokens of the file that is there now count, not those in memory."""
     _, text = store.create_token("acme")
-    assert lookup.find(text.reveal())
+    assert found(lookup, text.reveal())
     other = TokenStore.open(tmp_path / "other.db")
     other.close()
     for leftover in path.parent.glob("store.db-*"):
         leftover.unlink()
     (tmp_path / "other.db").replace(path)
-    assert lookup.find(text.reveal()) is None
+    assert found(lookup, text.reveal()) is None
 
 
-def test_two_texts_of_one_token(path: Path, store: TokenStore, lookup: TokenLookup) -> None:
+def test_two_texts_of_one_token(place: StoreLocation, store: TokenStore, lookup: Lookup) -> None:
     token, first = store.create_token("acme")
-    assert lookup.find(first.reveal())
+    assert found(lookup, first.reveal())
     _, second = store.rotate_token(token.id, overlap=timedelta(hours=1))
-    new, old = lookup.find(second.reveal()), lookup.find(first.reveal())
+    new, old = found(lookup, second.reveal()), found(lookup, first.reveal())
     assert new
     assert old
     assert new.token == old.token
@@ -133,12 +140,13 @@ def test_two_texts_of_one_token(path: Path, store: TokenStore, lookup: TokenLook
     later = now + timedelta(hours=2)
     assert (check(new, later), check(old, later)) == (None, Reason.REPLACED)
 
-    in_another_process(path, f"import datetime as d; s.rotate_token({token.id!r}, overlap=d.timedelta(0))")
-    assert lookup.find(first.reveal()) is None, "there are two at most"
-    ended = lookup.find(second.reveal())
+    in_another_process(place, f"import datetime as d; s.rotate_token({token.id!r}, overlap=d.timedelta(0))")
+    assert found(lookup, first.reveal()) is None, "there are two at most"
+    ended = found(lookup, second.reveal())
     assert ended
     assert check(ended, datetime.now(UTC)) is Reason.REPLACED
     store.revoke_token(token.id)
-    ended = lookup.find(second.reveal())
+    let_it_hold(place)
+    ended = found(lookup, second.reveal())
     assert ended
     assert check(ended, NOW) is Reason.REVOKED

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
-from store.database import connect, create
+from store.database import connect
 from store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
-from store.migrations import migrations
 from store.models import Selection, TokenOrder, Use
 from store.tokens import TokenStore
 
@@ -158,44 +154,6 @@ def test_record_use(store: TokenStore) -> None:
     assert (used.request_count, used.last_used_at, used.last_used_from) == (5, late, "192.0.2.1")
     store.record_use({token.id: Use(0, late + timedelta(days=1), None)})
     assert store.get_token(token.id).last_used_from == "192.0.2.1", "the last that is known"
-
-
-def test_a_database_without_metadata_is_upgraded_in_place(path: Path) -> None:
-    create(path)
-    old = Database(connect(path))
-    migrations.apply(old, stop_before="m002_token_metadata")
-    now = "2026-05-01T00:00:00.000Z"
-    old.table("projects").insert(
-        {"id": "p", "name": "acme", "api_key": KEY, "active": 1, "created_at": now, "updated_at": now}
-    )
-    old.table("tokens").insert(
-        {"id": "t", "sha256": "0" * 64, "prefix": "sk", "project_id": "p", "active": 1, "created_at": now}
-    )
-    assert "metadata" not in old["tokens"].columns_dict
-    old.close()
-    store = TokenStore.open(path)
-    assert store.api_key("acme").reveal() == KEY
-    assert dict(store.get_token("t").metadata) == {}
-    assert dict(store.update_token("t", metadata={"team": "search"}).metadata) == {"team": "search"}
-    store.close()
-
-
-def test_many_processes_may_make_the_same_store(path: Path) -> None:
-    code = (
-        "import sys, pathlib; from store.tokens import TokenStore; TokenStore.open(pathlib.Path(sys.argv[1]))"
-    )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
-    TokenStore.open(path).close()
-
-
-def test_a_store_of_a_newer_version_is_refused(path: Path, store: TokenStore) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('llmproxy', 'm999', '')"
-        )
-    with pytest.raises(StoreError, match="newer llmproxy"):
-        TokenStore.open(path)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_many_at_once_have_a_row_each(store: TokenStore) -> None:
     assert told(last(store)) == ("token.revoke", "success", "all with project=acme", None, None)
 
 
-def test_keys(store: TokenStore) -> None:
+def test_keys(path: Path, store: TokenStore) -> None:
     made = store.keys.make_master()
     assert told(last(store))[0::4] == ("keys.init", {"master_key": made.primary.id})
     store.create_project("acme", KEY)

@@ -1,0 +1,149 @@
+"""What differs between the servers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Connection, text
+
+from store.server.watchdog import Watchdog
+
+CONNECT_SECONDS = 5
+SCHEMA_SECONDS = 60
+"""Longest that one process waits for another that is changing the schema."""
+
+
+class Dialect(Protocol):
+    """A kind of server."""
+
+    driver: str
+    extra: str
+    """Of pyproject.toml."""
+    exists_already: frozenset[Any]
+    """Codes of errors: the key is there."""
+    try_again: frozenset[Any]
+    """Codes of errors that pass, although the connection stands."""
+
+    def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]: ...
+
+    def code(self, error: BaseException | None) -> Any:
+        """Of the driver's error."""
+        ...
+
+    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:
+        """A block that ends with an error where the server does not answer in time."""
+        ...
+
+    def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str: ...
+
+    def lock(self, connection: Connection, name: str) -> None: ...
+
+    def lock_schema(self, connection: Connection) -> bool:
+        """Beyond transactions, until the connection is closed."""
+        ...
+
+    def wipe(self, table: str) -> str: ...
+
+
+class PostgreSQL:
+    """On psycopg."""
+
+    driver = "postgresql+psycopg"
+    extra = "postgresql"
+    exists_already = frozenset({"23505"})
+    # Deadlock, serialisation, lock and statement timeouts; read-only, as a standby is in a failover.
+    try_again = frozenset({"40P01", "40001", "55P03", "57014", "25006"})
+
+    def __init__(self) -> None:
+        self._watchdog = Watchdog()
+
+    def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]:
+        given = url.query.get("options", "")
+        mine = f"-c lock_timeout={math.ceil(busy_seconds * 1000)}"
+        return {
+            "connect_timeout": url.query.get("connect_timeout", CONNECT_SECONDS),
+            "application_name": url.query.get("application_name", "llmproxy"),
+            "options": f"{given} {mine}".strip(),
+            # None: statements may come through a pooler that does not keep what was prepared.
+            "prepare_threshold": None,
+        }
+
+    def code(self, error: BaseException | None) -> Any:
+        return getattr(error, "sqlstate", None)
+
+    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:
+        driver: Any = connection.connection.driver_connection
+        return nullcontext() if driver.closed else self._watchdog.limit(driver.fileno(), seconds)
+
+    def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str:
+        sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in amounts)
+        return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}"
+
+    def lock(self, connection: Connection, name: str) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _number(name)})
+
+    def lock_schema(self, connection: Connection) -> bool:
+        # Not subject to lock_timeout for longer than a start may take.
+        connection.execute(text(f"SET lock_timeout = {SCHEMA_SECONDS * 1000}"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _number("llmproxy schema")})
+        return True
+
+    def wipe(self, table: str) -> str:
+        return f"VACUUM FULL {table}"
+
+
+class MySQL:
+    """And MariaDB, on PyMySQL."""
+
+    driver = "mysql+pymysql"
+    extra = "mysql"
+    exists_already = frozenset({1062})
+    # Lock timeouts, deadlock, killed statements; read-only, as a replica is.
+    try_again = frozenset({1205, 1213, 1317, 3024, 1969, 1290, 1836})
+
+    def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]:
+        wait = max(1, math.ceil(busy_seconds))
+        return {
+            "connect_timeout": int(str(url.query.get("connect_timeout", CONNECT_SECONDS))),
+            "read_timeout": wait + 1,
+            "write_timeout": wait + 1,
+            "charset": "utf8mb4",
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {wait}, "
+            "sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
+        }
+
+    def code(self, error: BaseException | None) -> Any:
+        return error.args[0] if error is not None and error.args else None
+
+    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()  # PyMySQL's own timeouts do
+
+    def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str:  # noqa: ARG002
+        return "ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = {name} + VALUES({name})" for name in amounts)
+
+    def lock(self, connection: Connection, name: str) -> None:
+        # The row's lock, which the transaction holds. (GET_LOCK would not be seen by InnoDB's search for
+        # deadlocks, and INSERT IGNORE takes a shared lock, of which two deadlock.)
+        connection.execute(
+            text("INSERT INTO store_locks (name) VALUES (:name) ON DUPLICATE KEY UPDATE name = name"),
+            {"name": name},
+        )
+
+    def lock_schema(self, connection: Connection) -> bool:
+        name = text("SELECT GET_LOCK(concat('llmproxy ', left(sha2(database(), 256), 32)), :seconds)")
+        return bool(connection.execute(name, {"seconds": SCHEMA_SECONDS}).scalar() == 1)
+
+    def wipe(self, table: str) -> str:
+        return f"OPTIMIZE TABLE {table}"
+
+
+DIALECTS: dict[str, type[Dialect]] = {"postgresql": PostgreSQL, "mysql": MySQL}
+
+
+def _number(name: str) -> int:
+    """A 64-bit number for a name; other programs in the same database are unlikely to have it."""
+    return int.from_bytes(hashlib.sha256(f"llmproxy {name}".encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,211 @@
+"""Connections to a store on a server, on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import URL, CursorResult, NullPool, exc
+
+from store.engine import BUSY_SECONDS, Row, quoted, with_lists
+from store.errors import Conflict, Invalid, StoreError, StoreUnavailable
+from store.location import StoreLocation
+from store.server import schema
+from store.server.dialects import DIALECTS, Dialect
+
+text = lru_cache(512)(sqlalchemy.text)
+
+
+class ServerConnection:
+    """See :class:`store.engine.Connection`. One that was lost is made anew by the next statement."""
+
+    def __init__(self, engine: sqlalchemy.Engine, dialect: Dialect, where: str, busy_seconds: float) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        self._where = where
+        self._busy_seconds = busy_seconds
+        self._open: sqlalchemy.Connection | None = None
+        self._in_transaction = False
+        self._connect()
+
+    def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        with self.transaction(), self._told():
+            return [dict(row) for row in self._execute(sql, values).mappings()]
+
+    def run(self, sql: str, /, **values: Any) -> int:
+        with self.transaction(), self._told():
+            return self._execute(sql, values).rowcount
+
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        names = list(rows[0])
+        marks = ", ".join(f":{name}" for name in names)
+        statement = text(f"INSERT INTO {table} ({quoted(names)}) VALUES ({marks})")  # noqa: S608
+        with self.transaction(), self._told():
+            connection = self._connect()
+            # A large batch may take longer than one statement may.
+            with self._dialect.limited(connection, self._busy_seconds + len(rows) / 100):
+                connection.execute(statement, [_storable(row) for row in rows])
+
+    def add(self, table: str, key: Row, amounts: Row) -> None:
+        columns = [*key, *amounts]
+        marks = ", ".join(f":{name}" for name in columns)
+        self.run(
+            f"INSERT INTO {table} ({quoted(columns)}) VALUES ({marks}) "  # noqa: S608 - of our own names
+            + self._dialect.upsert(table, list(key), list(amounts)),
+            **key,
+            **amounts,
+        )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._in_transaction:
+            yield
+            return
+        with self._told():
+            transaction = self._connect().begin()
+        self._in_transaction = True
+        try:
+            yield
+            with self._told(), self._limited():
+                transaction.commit()
+        except BaseException:
+            self._roll_back(transaction)
+            raise
+        finally:
+            self._in_transaction = False
+
+    def lock(self, name: str) -> None:
+        assert self._in_transaction
+        with self._told(), self._limited():
+            self._dialect.lock(self._connect(), name)
+
+    def wipe(self, table: str) -> None:
+        with self._told():
+            plain = self._connect().execution_options(isolation_level="AUTOCOMMIT")
+            plain.execute(text(self._dialect.wipe(table)))
+        self.close()  # with that option
+
+    def is_current(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if self._open is not None:
+            connection, self._open = self._open, None
+            with contextlib.suppress(exc.SQLAlchemyError, OSError):
+                connection.close()
+
+    def _connect(self) -> sqlalchemy.Connection:
+        if self._open is None:
+            with self._told():
+                self._open = self._engine.connect()
+        return self._open
+
+    def _execute(self, sql: str, values: dict[str, Any]) -> CursorResult[Any]:
+        sql, values = with_lists(sql, values)
+        with self._limited():
+            return self._connect().execute(text(sql), _storable(values))
+
+    def _limited(self) -> contextlib.AbstractContextManager[None]:
+        # Later than the server's own limit, whose error tells more and leaves the connection.
+        return self._dialect.limited(self._connect(), self._busy_seconds + 1)
+
+    def _roll_back(self, transaction: sqlalchemy.RootTransaction) -> None:
+        try:
+            if self._open is not None and not self._open.invalidated:
+                with self._limited():
+                    transaction.rollback()
+                return
+        except (exc.SQLAlchemyError, OSError):
+            pass
+        self.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the errors of the driver into ours."""
+        try:
+            yield
+        except exc.SQLAlchemyError as error:
+            raise self._ours(error) from error
+
+    def _ours(self, error: exc.SQLAlchemyError) -> StoreError:
+        if not isinstance(error, exc.DBAPIError):
+            return StoreError(f"{self._where}: {error}")
+        code = self._dialect.code(error.orig)
+        said = f"{self._where}: {_line(error.orig)}"
+        if code in self._dialect.exists_already:
+            return Conflict(said)
+        lost = error.connection_invalidated or isinstance(error, exc.InterfaceError)
+        if lost or code in self._dialect.try_again or self._open is None:
+            if lost:
+                self.close()
+            return StoreUnavailable(said)
+        return StoreError(said)
+
+
+class ServerEngine:
+    """See :class:`store.engine.Engine`."""
+
+    def __init__(self, location: StoreLocation) -> None:
+        self.where = str(location)
+        assert location.url is not None
+        self._dialect = DIALECTS[location.kind]()
+        try:
+            url = sqlalchemy.make_url(location.url.reveal()).set(drivername=self._dialect.driver)
+        except (exc.ArgumentError, ValueError) as error:
+            raise Invalid(
+                f"store {self.where!r}: the URL can't be read; write special characters of the password "
+                "as %XX."
+            ) from error
+        if not url.database:
+            raise Invalid(f"store {self.where!r}: the URL names no database.")
+        self._url = url
+
+    def prepare(self, *, create: bool = True) -> None:
+        connection = self.connect(busy_seconds=schema.STEP_SECONDS)
+        try:
+            schema.prepare(self._engine(schema.STEP_SECONDS), self._dialect, self.where, create=create)
+        except exc.DBAPIError as error:
+            raise connection._ours(error) from error
+        finally:
+            connection.close()
+
+    def connect(self, *, busy_seconds: float = BUSY_SECONDS) -> ServerConnection:
+        return ServerConnection(self._engine(busy_seconds), self._dialect, self.where, busy_seconds)
+
+    def _engine(self, busy_seconds: float) -> sqlalchemy.Engine:
+        try:
+            return sqlalchemy.create_engine(
+                _plain(self._url),
+                poolclass=NullPool,
+                isolation_level="READ COMMITTED",
+                connect_args=self._dialect.connect_arguments(self._url, busy_seconds),
+                hide_parameters=True,
+            )
+        except ImportError as error:
+            raise StoreError(
+                f"store {self.where!r}: its driver is not installed: install llmproxy[{self._dialect.extra}]."
+            ) from error
+
+
+def _storable(row: Row) -> dict[str, Any]:
+    """PostgreSQL has no NUL in texts; clients may write one into a name."""
+    return {
+        name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def _plain(url: URL) -> URL:
+    """Without what :meth:`Dialect.connect_arguments` gives."""
+    return url.difference_update_query(["options", "connect_timeout", "application_name"])
+
+
+def _line(error: BaseException | None) -> str:
+    """The first line of what a driver says, and what MySQL says in its error's second argument."""
+    said = error.args[1] if error and len(error.args) > 1 else error
+    return next(iter(str(said).strip().splitlines()), type(error).__name__)
