@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from store.event import SESSION_TYPE
+from store.event import BUDGET_TYPE, SESSION_TYPE
 
 Event = Mapping[str, Any]
 
@@ -63,6 +63,7 @@ class Counters:
         self._gaps: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._tokens: Counter[tuple[str, str]] = Counter()
+        self._marks: Counter[tuple[str, str]] = Counter()
         self._cost: dict[str, Decimal] = {}
         self._models: set[str] = set()
 
@@ -73,6 +74,9 @@ class Counters:
                 self._add(event)
 
     def _add(self, event: Event) -> None:
+        if event.get("type") == BUDGET_TYPE:
+            self._marks[str(event.get("limit")), str(event.get("reached"))] += 1
+            return
         if event.get("type") == SESSION_TYPE:
             return  # its answers count
         outcome = str(event.get("outcome"))
@@ -121,6 +125,7 @@ class Counters:
                 "gaps": dict.fromkeys(GAPS, 0) | dict(self._gaps),
                 "usage_sources": dict(self._sources),
                 "tokens": _nested(self._tokens),
+                "budget_marks": _nested(self._marks),
                 "cost_usd": {project: format(amount, "f") for project, amount in self._cost.items()},
             }
 

@@ -23,6 +23,11 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "gaps": ("Calls whose cost cannot be told for sure.", ("reason",), "5"),
     "usage": ("Calls with a usage, by where it comes from.", ("source",), "4"),
     "tokens": ("Tokens on record.", ("model", "side"), "(100 models + other) x 2 = 202"),
+    "budget_marks": (
+        "Marks of budgets that were reached: 50, 80 and 100 percent.",
+        ("limit", "reached"),
+        "10 limits x 3 = 30",
+    ),
     "cost_usd": ("Cost on record, in US dollars.", ("project",), "100 projects + other + none = 102"),
 }
 

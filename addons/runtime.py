@@ -185,6 +185,7 @@ class Runtime:
         settling = Settling(clerk, mark, writer.writer)
         closing = Closing(spool, self.settings.prices, engine, clerk)
         worker = Worker(writer, settling)
+        clerk.on_reached = worker.put_marks
         reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
         forwarder = (
             Forwarder(spool, link, price=partial(cost_of, prices=self.settings.prices))

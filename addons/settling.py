@@ -49,6 +49,10 @@ class Settling:
         """These calls were served, and will have no event."""
         self._clerk.finish([_finished(call, 0) for call in calls], self._writer)
 
+    def told(self, marks: Sequence[Event]) -> None:
+        """These events of soft limits are on disk."""
+        self._clerk.told([event["event_id"] for event in marks])
+
     def close(self) -> None:
         """After the clerk: the store has taken in what it could."""
         with self._lock:

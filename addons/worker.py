@@ -52,7 +52,7 @@ class Worker:
         """Called in the worker's thread with events that are on disk: for those who show them."""
         self._spool = spool
         self._settling = settling
-        self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
+        self._queue: SimpleQueue[Exchange | Event | None] = SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmproxy-worker", daemon=True)
         self._thread.start()
@@ -75,6 +75,11 @@ class Worker:
         """Hand over a finished call. Never blocks."""
         self._queue.put(exchange)
 
+    def put_marks(self, events: Sequence[Event]) -> None:
+        """Hand over events of soft limits, which are of no call. Never blocks."""
+        for event in events:
+            self._queue.put(event)
+
     def close(self) -> None:
         """Write everything that was handed over, then end; gives up after CLOSE_SECONDS, and says so."""
         self._closing.set()
@@ -96,12 +101,14 @@ class Worker:
         while open_:
             batch = self._next_batch()
             open_ = None not in batch
-            exchanges = [exchange for exchange in batch if exchange is not None]
+            exchanges = [item for item in batch if isinstance(item, Exchange)]
             dropped = self.pressure.sort_out(exchanges)
             if kept := [exchange for exchange in exchanges if exchange.id not in dropped]:
                 self._record(kept)
             if served := [e for e in exchanges if e.id in dropped and e.outcome != "refused"]:
                 self._settling.dropped([(exchange, self._event(exchange)) for exchange in served])
+            if (marks := [item for item in batch if isinstance(item, dict)]) and self._append(marks):
+                self._settling.told(marks)
         with contextlib.suppress(OSError):
             self.pressure.tell()
         try:
@@ -109,9 +116,9 @@ class Worker:
         except OSError as error:
             logger.error("llmproxy: the writer's closing record could not be written: %s", error)
 
-    def _next_batch(self) -> list[Exchange | None]:
+    def _next_batch(self) -> list[Exchange | Event | None]:
         """All that waits; empty now and then, to look whether the spool is full."""
-        batch: list[Exchange | None] = []
+        batch: list[Exchange | Event | None] = []
         with contextlib.suppress(Empty):
             batch.append(self._queue.get(timeout=LOOK_SECONDS if self.pressure.full else IDLE_SECONDS))
             while len(batch) < BATCH:
@@ -145,8 +152,16 @@ class Worker:
             self._write([(exchange, outline(exchange, error))])
 
     def _write(self, calls: Sequence[Recorded]) -> None:
-        """Append events; while the disk fails, try again. Events are never dropped to go on."""
         events = [event for _, event in calls]
+        if self._append(events):
+            self._settling.recorded(calls, self.recorded)
+            self._tell(events)
+
+    def _append(self, events: Sequence[Event]) -> bool:
+        """Append `events`; while the disk fails, try again. Events are never dropped to go on.
+
+        False where the end came first.
+        """
         while True:
             try:
                 self.recorded = self._spool.append(events)
@@ -159,17 +174,15 @@ class Worker:
                     )
                 if self._closing.is_set():
                     logger.error("llmproxy: %d events are lost: the spool cannot be written", len(events))
-                    return
+                    return False
                 time.sleep(RETRY_SECONDS)
             else:
                 if not self.healthy:
                     self.healthy = True
                     logger.warning("llmproxy: the spool can be written again; calls are served")
-                self._settling.recorded(calls, self.recorded)
                 self.counters.add(events)
-                self._tell(events)
                 logger.debug("llmproxy: committed up to %s/%d", self._spool.writer, self.recorded)
-                return
+                return True
 
     def _tell(self, events: Sequence[dict[str, Any]]) -> None:
         if self.on_recorded is None:

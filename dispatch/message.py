@@ -18,6 +18,7 @@ import msgspec
 USAGE_TYPE = "llm_proxy_usage"
 REPRICING_TYPE = "llm_proxy_repricing"
 SESSION_TYPE = "llm_proxy_session"
+BUDGET_TYPE = "llm_proxy_budget"
 
 FIELDS = (
     "schema",
@@ -111,7 +112,15 @@ SESSION_FIELDS = (
     *("close_code", "closed_by", "client_frames", "server_frames", "refused_frames"),
     *("responses", "transcriptions", "unreported", "totals"),
 )
-FIELDS_OF = {REPRICING_TYPE: REPRICING_FIELDS, SESSION_TYPE: SESSION_FIELDS}
+BUDGET_FIELDS = (
+    *("schema", "event_id", "writer", "seq", "reached", "side", "limit", "allowed", "used", "percent"),
+    *("resets_at", "project_id", "project_name", "token_id"),
+)
+FIELDS_OF = {
+    REPRICING_TYPE: REPRICING_FIELDS,
+    SESSION_TYPE: SESSION_FIELDS,
+    BUDGET_TYPE: BUDGET_FIELDS,
+}
 """By the type of a record that is no call."""
 
 DROPPED_IN_ORDER = (
@@ -129,7 +138,7 @@ Message = dict[str, Any]
 
 
 def message(record: Mapping[str, Any], *, include_content: bool = False, shape: str = "usage") -> Message:
-    """The message of a record: of a call, of its repricing, or of a writer's closing record.
+    """The message of a record: of a call, of its repricing, of a budget's mark, of a writer's closing ...
 
     Without `include_content` it has no prompt, answer, header or error text, whatever the record has.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +15,15 @@ import click
 from scripts.options import Places, open_store, places
 from scripts.output import show_all
 from scripts.spool_commands import Moment
-from store.engine import engine_of
-from store.reports import WAYS, Usage, usage, usd_text
+from store.engine import Connection, engine_of
+from store.reports import WAYS, Usage, budgets, usage, usd_text
 
 FIGURES = ("calls", "refused", "failed", "input_tokens", "output_tokens", "usd", "unpriced", "unreported")
 """Shown in a table; --json and --csv have all."""
+BUDGETS = (
+    *("project_name", "token_prefix", "limit", "allowed", "used", "held", "left", "percent", "reached"),
+    "resets_at",
+)
 NAMED = {"project": "project_name", "token": "token_prefix"}
 
 
@@ -59,8 +65,7 @@ def usage_(  # noqa: PLR0913 - one for each option
     known price, so the dollars are a lower bound; of `unreported` calls the API did not tell the usage, which
     is counted or estimated instead, where it can be. What is refused costs nothing.
     """
-    if as_csv and as_json:
-        raise click.UsageError("--csv and --json are two forms; choose one.")
+    _one_form(as_csv, as_json)
     with open_store(places) as store:
         asked = Usage(
             tuple(dict.fromkeys(by)),
@@ -69,17 +74,52 @@ def usage_(  # noqa: PLR0913 - one for each option
             store.get_project(project).id if project else None,
             store.get_token(token).id if token else None,
         )
-    connection = engine_of(places.store).connect()
-    try:
+    with _connected(places) as connection:
         rows = usage(connection, asked)
-    finally:
-        connection.close()
     if as_csv:
         _print_csv(rows)
         return
     columns = [*(column for way in asked.by for column in (way, NAMED.get(way)) if column), *FIGURES]
     shown = rows if as_json or not rows else [*rows, _sum(rows, columns)]
     show_all(shown, columns, as_json=as_json, nothing="There are no calls.")
+
+
+@report.command(name="budgets")
+@click.option("--project", metavar="ID_OR_NAME", help="Only those of this project and of its tokens.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@places
+def budgets_(*, project: str | None, as_csv: bool, as_json: bool, places: Places) -> None:
+    """What is left of the budgets of projects and tokens, the fullest first.
+
+    `used` is what was spent in the present period (UTC), `held` what calls under way may come to, `left` the
+    rest; top-ups are in `allowed`. `reached` is the last of the marks 50, 80 and 100 %, each of which is told
+    once in a period by an event (llm_proxy_budget). 100 is also reached when a call was refused because too
+    little was left for it.
+    """
+    _one_form(as_csv, as_json)
+    with open_store(places) as store:
+        project_id = store.get_project(project).id if project else None
+    with _connected(places) as connection:
+        rows = budgets(connection, time.time(), project_id=project_id)
+    if as_csv:
+        _print_csv(rows)
+    else:
+        show_all(rows, BUDGETS, as_json=as_json, nothing="There are no budgets.")
+
+
+@contextmanager
+def _connected(places: Places) -> Iterator[Connection]:
+    connection = engine_of(places.store).connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _one_form(as_csv: bool, as_json: bool) -> None:
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two forms; choose one.")
 
 
 def _sum(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any]:

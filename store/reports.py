@@ -1,14 +1,19 @@
-"""What was used, from the hourly sums: by project, token, user, model, endpoint and time."""
+"""What was used, from the hourly sums, and what is left, from the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from store import limits
 from store.engine import Connection, Row
+from store.ledger.account import budgets_of
+from store.ledger.claims import Side
+from store.ledger.soft_limits import reached
+from store.models import rfc3339
 from store.rollups import FIGURES, TABLE
 
 COLUMNS = {
@@ -74,6 +79,58 @@ def figures(total: dict[str, int]) -> dict[str, Any]:
 def usd_text(nano: int) -> str:
     """Dollars as an exact decimal."""
     return f"{Decimal(nano).scaleb(-9).normalize():f}"
+
+
+def budgets(connection: Connection, now: float, *, project_id: str | None = None) -> list[dict[str, Any]]:
+    """What is left of each budget of projects, and of tokens that are not revoked; the fullest first."""
+    rows = []
+    for side, row in _limited(connection, project_id):
+        marks = reached(connection, [row["id"]])
+        for gauge in budgets_of(connection, side, row["id"], limits.from_json(row["limits"]), now):
+            unit, _, period = gauge.limit.partition("/")
+            rows.append(
+                {
+                    "side": side,
+                    "project": row["project_id"],
+                    "project_name": row["project_name"],
+                    "token": row["id"] if side == "token" else None,
+                    "token_prefix": row["prefix"],
+                    "limit": gauge.limit,
+                    "allowed": _amount(unit, gauge.allowed),
+                    "used": _amount(unit, gauge.used),
+                    "held": _amount(unit, gauge.held),
+                    "left": _amount(unit, gauge.left),
+                    "percent": round(gauge.used * 100 / gauge.allowed, 1) if gauge.allowed else 100.0,
+                    "reached": marks.get((row["id"], gauge.limit, limits.period_start(period, now))),
+                    "resets_at": None
+                    if gauge.resets_at is None
+                    else rfc3339(datetime.fromtimestamp(gauge.resets_at, UTC)),
+                }
+            )
+    return sorted(rows, key=lambda row: -row["percent"])
+
+
+def _limited(connection: Connection, project_id: str | None) -> Iterator[tuple[Side, Row]]:
+    """Projects and tokens that have limits."""
+    projects = connection.rows(
+        "SELECT id, id AS project_id, name AS project_name, NULL AS prefix, limits FROM projects "
+        "WHERE limits <> :none ORDER BY name",
+        none="{}",
+    )
+    tokens = connection.rows(
+        "SELECT tokens.id, project_id, projects.name AS project_name, prefix, tokens.limits FROM tokens "
+        "JOIN projects ON projects.id = project_id WHERE tokens.limits <> :none AND tokens.active = 1 "
+        "ORDER BY tokens.id",
+        none="{}",
+    )
+    sides: tuple[tuple[Side, list[Row]], ...] = (("project", projects), ("token", tokens))
+    for side, rows in sides:
+        yield from ((side, row) for row in rows if project_id in (None, row["project_id"]))
+
+
+def _amount(unit: str, amount: int) -> str | int:
+    """Dollars as a decimal, tokens as they are."""
+    return limits.number_text(unit, amount) if unit == limits.USD else amount
 
 
 def _sums(connection: Connection, asked: Usage, columns: Sequence[str]) -> list[Row]:

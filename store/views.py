@@ -47,7 +47,7 @@ VIEWS = {
     "budgets": """
         WITH subjects (side, subject, project_id, name, limits) AS (
             SELECT 'project', id, id, name, limits FROM projects
-            UNION ALL SELECT 'token', id, project_id, prefix, limits FROM tokens
+            UNION ALL SELECT 'token', id, project_id, prefix, limits FROM tokens WHERE active = 1
         ),
         periods (period, starts_at, ends_at) AS (VALUES
             ('hour', strftime('%s', 'now') / 3600 * 3600, strftime('%s', 'now') / 3600 * 3600 + 3600),

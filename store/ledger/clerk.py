@@ -20,9 +20,11 @@ from uuid_utils import uuid7
 
 from store.engine import Connection, Engine
 from store.errors import StoreUnavailable
-from store.ledger import settle
+from store.event import Event
+from store.ledger import settle, soft_limits
 from store.ledger.book import LEASE_SECONDS, Book
 from store.ledger.claims import Answer, Ask, Finished, Hit
+from store.ledger.soft_limits import SoftLimits
 from store.models import Grant
 from store.rollups import RollUps
 
@@ -78,7 +80,10 @@ class Clerk:
         self._process = str(uuid7())
         self._grants: dict[str, Grant] = {}
         """Of the calls that are reserved."""
+        self.on_reached: Callable[[Sequence[Event]], None] | None = None
+        """Called in the clerk's thread with events of soft limits, which go on disk and are `told` then."""
         self._rollups = RollUps()
+        self._soft_limits = SoftLimits()
         self._owed: list[_Note] = []
         """What could not be written yet."""
         self._cleaned = self._renewed = time.monotonic()
@@ -137,10 +142,13 @@ class Clerk:
         for call in calls:
             self._grants.pop(call.call_id, None)
         ids, projects = [call.call_id for call in calls], [call.project_id for call in calls]
-        write = partial(settle.settle, calls=calls, writer=writer, rollups=self._rollups)
-        note = _Note(ids, projects, write)
+        note = _Note(ids, projects, partial(self._settle, calls=calls, writer=writer))
         self._queue.put(note)
         return note.written
+
+    def told(self, ids: Sequence[str]) -> None:
+        """The events of soft limits with these ids are on disk."""
+        self._queue.put(_Note([], [], partial(soft_limits.told, ids=ids)))
 
     def renew(self) -> None:
         """Prolong the holds of this process; it does so by itself."""
@@ -148,7 +156,8 @@ class Clerk:
 
     def clean_up(self) -> None:
         """Remove what decides nothing any more; it does so by itself."""
-        self._queue.put(_Note([], [CLEANING], settle.clean_up))
+        for note in self._cleaning():
+            self._queue.put(note)
 
     def close(self) -> None:
         """Write what waits, then end. What is still held comes back when its lease is over."""
@@ -185,9 +194,13 @@ class Clerk:
             found.append(_Note([], [], self._write_renewal))
             self._renewed = now
         if now - self._cleaned >= CLEAN_SECONDS:
-            found.append(_Note([], [CLEANING], settle.clean_up))
+            found += self._cleaning()
             self._cleaned = now
         return found
+
+    def _cleaning(self) -> list[_Note]:
+        tidying = (settle.clean_up, soft_limits.clean_up, self._soft_limits.retell)
+        return [_Note([], [CLEANING], tidy) for tidy in tidying]
 
     def _work(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
         """Do all of it in one transaction; what fails for a reason of its own is done alone."""
@@ -203,10 +216,7 @@ class Clerk:
         except Exception as error:
             self._disconnect()
             if len(claims) + len(notes) > 1:
-                for note in notes:
-                    self._alone([], [note])
-                for claim in claims:
-                    self._alone([claim], [])
+                self._one_by_one(claims, notes)
             else:
                 logger.error("llmproxy: the ledger could not take something in: %s", error, exc_info=True)
                 self._refuse(claims, error)
@@ -217,6 +227,18 @@ class Clerk:
                 note.written.set_result(None)
             for claim, answer in zip(claims, answers, strict=True):
                 self._tell(claim, answer)
+            reached = self._soft_limits.take()
+            if reached and self.on_reached is not None:
+                self.on_reached(reached)
+
+    def _one_by_one(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
+        for note in notes:
+            if self._owed:  # the store is away by now; calls are counted in the order of their numbers
+                self._owed.append(note)
+            else:
+                self._alone([], [note])
+        for claim in claims:
+            self._alone([claim], [])
 
     def _alone(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
         owed = self._owed
@@ -234,9 +256,7 @@ class Clerk:
         projects = {claim.grant.project.id for claim in claims}.union(*(note.locks for note in notes))
         connection = self._current()
         with connection.transaction():
-            for project_id in sorted(
-                projects
-            ):  # all processes in the same order, so that none waits in a ring
+            for project_id in sorted(projects):  # all processes in one order, so that none waits in a ring
                 connection.lock(f"ledger {project_id}")
             now = self._clock()
             for note in notes[:split]:
@@ -245,7 +265,9 @@ class Clerk:
             answers: dict[int, Answer | Hit | None] = {}
             for claim in claims:
                 if isinstance(claim, _Reserve):
-                    answers[id(claim)] = book.reserve(claim.ask, take=claim.take)
+                    answer = answers[id(claim)] = book.reserve(claim.ask, take=claim.take)
+                    if answer.hit is not None and claim.take:
+                        self._soft_limits.refused(connection, now, answer.hit, claim.grant)
             book.flush()
             for claim in claims:
                 if isinstance(claim, _Extend):
@@ -271,6 +293,10 @@ class Clerk:
                 # It may have been committed all the same: a server can be lost while it answers.
                 self.release(claim.call_id)
             claim.answer.set_exception(error)
+
+    def _settle(self, connection: Connection, now: float, *, calls: Sequence[Finished], writer: str) -> None:
+        settle.settle(connection, now, calls=calls, writer=writer, rollups=self._rollups)
+        self._soft_limits.spent(connection, now, calls)
 
     def _write_renewal(self, connection: Connection, now: float) -> None:
         connection.run(
@@ -302,3 +328,4 @@ class Clerk:
             connection, self._connection = self._connection, None
             connection.close()
         self._rollups.forget()
+        self._soft_limits.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import threading
@@ -11,16 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from click.testing import CliRunner
 
+from scripts.cli import main
+from store import limits
 from store.engine import engine_of
 from store.limits import TOTAL
 from store.rollups import FIGURES, KEY, line_of
 from store.spool import SpoolReader, rolled
+from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import StartProxy, Tenant
 from tests.live.harness import wait_for
 from tests.live.test_journal import load, slowly
-from tests.live.upstream import Upstream
+from tests.live.upstream import Upstream, json_answer
 
 ROUNDS = int(os.environ.get("LLMPROXY_KILL_ROUNDS", "3"))
 """By hand: LLMPROXY_KILL_ROUNDS=100 pytest tests/live/test_rollups.py -m slow"""
@@ -99,3 +105,30 @@ def test_kill_9_under_load(start_proxy: StartProxy, tenant: Tenant, upstream: Up
         assert spent(proxy.store, subject)["requests"] == len(calls)
     assert list(proxy.spool.glob("*.jsonl")) == []
     print(f"{ROUNDS} kills: {len(calls)} calls, {caught_up} times not all was in the store")
+
+
+def test_budgets_tell_how_far_they_are_used_up(
+    start_proxy: StartProxy, tenant: Tenant, upstream: Upstream
+) -> None:
+    usage = {"prompt_tokens": 900_000, "completion_tokens": 100_000, "total_tokens": 1_000_000}
+    upstream.handler = lambda seen: json_answer({"model": MODEL, "choices": [], "usage": usage})
+    budget = limits.of({"budgets": {"tokens": {"month": 2_000_000}}})
+    token_id, token = tenant.token(limits=budget)
+    proxy = start_proxy()
+
+    def marks() -> list[tuple[Any, ...]]:
+        found = [record for record in proxy.records() if record["type"] == "llm_proxy_budget"]
+        return [(one["token_id"], one["limit"], one["reached"], one["percent"]) for one in found]
+
+    for expected in (1, 3):
+        body = {"model": MODEL, "messages": HELLO}
+        url = f"{proxy.reverse_url}/v1/chat/completions"
+        httpx.post(url, headers=authorised(token), json=body, trust_env=False).raise_for_status()
+        wait_for(lambda expected=expected: len(marks()) == expected, "marks")
+    name = "tokens/month"
+    assert marks() == [(token_id, name, 50, 50.0), (token_id, name, 80, 100.0), (token_id, name, 100, 100.0)]
+    proxy.stop()
+    result = CliRunner().invoke(main, ["--store", str(proxy.store), "report", "budgets", "--json"])
+    assert [row["reached"] for row in json.loads(result.output)] == [100]
+    result = CliRunner().invoke(main, ["--store", str(proxy.store), "report", "usage", "--json"])
+    assert [row["total_tokens"] for row in json.loads(result.output)] == [2_000_000]

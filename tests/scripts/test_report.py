@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.cli import main
+from store import limits
 from store.engine import engine_of
+from store.ledger import Clerk, Finished
 from store.rollups import RollUps, line_of
 from store.tokens import TokenStore
 from store.views import VIEWS
@@ -93,6 +96,51 @@ def test_nothing_was_called_yet(tmp_path: Path) -> None:
     TokenStore.open(tmp_path / "store.db").close()
     assert "There are no calls." in run(tmp_path / "store.db", "usage").output
     assert rows(tmp_path / "store.db") == []
+
+
+def test_budgets(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    tokens = TokenStore.open(path)
+    budgets = {"usd": {"month": "5", "total": "20"}, "tokens": {"month": 100}}
+    acme = tokens.create_project("acme", KEY, limits=limits.of({"budgets": budgets}))
+    token, _ = tokens.create_token(acme.id, limits=limits.of({"budgets": {"usd": {"week": "2"}}}))
+    revoked, _ = tokens.create_token(acme.id, limits=limits.of({"budgets": {"usd": {"week": "2"}}}))
+    tokens.revoke_token(revoked.id)
+    tokens.create_project("other", KEY, limits=limits.of({"budgets": {"usd": {"day": "1"}}}))
+    tokens.close()
+    clerk = Clerk(engine_of(path))
+    call = Finished(
+        "c", token.id, acme.id, time.time(), "ok", "chat", 1, total_tokens=60, nano_usd=16 * 10**8
+    )
+    clerk.finish([call], "w").result(30)
+    clerk.close()
+
+    result = run(path, "budgets", "--json", "--project", "acme")
+    found = {(row["side"], row["limit"]): row for row in json.loads(result.output)}
+    assert list(found) == [
+        ("token", "usd/week"),
+        ("project", "tokens/month"),
+        ("project", "usd/month"),
+        ("project", "usd/total"),
+    ]
+    week = found["token", "usd/week"]
+    assert (week["allowed"], week["used"], week["held"], week["left"]) == ("2", "1.60", "0", "0.40")
+    assert (week["percent"], week["reached"], week["token"]) == (80.0, 80, token.id)
+    assert week["resets_at"].endswith("T00:00:00.000Z")
+    month, total = found["project", "tokens/month"], found["project", "usd/total"]
+    assert (month["used"], month["left"], month["reached"]) == (60, 40, 50)
+    assert (total["reached"], total["resets_at"], total["token"]) == (None, None, None)
+    assert len(json.loads(run(path, "budgets", "--json").output)) == 5
+
+    with sqlite3.connect(path) as database:
+        database.row_factory = sqlite3.Row
+        view = {(row["side"], row["budget"]): row for row in database.execute("SELECT * FROM budgets")}
+    for key, row in found.items():
+        shown = view[key]
+        assert (shown["allowed"], shown["used"]) == (float(row["allowed"]), float(row["used"])), key
+        assert shown["percent"] == row["percent"]
+        ends = None if row["resets_at"] is None else row["resets_at"][:19].replace("T", " ")
+        assert shown["resets_at"] == ends
 
 
 def test_no_view_shows_a_secret(store: Path) -> None:
