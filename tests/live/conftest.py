@@ -46,8 +46,8 @@ def upstream(authority: trustme.CA) -> Iterator[Upstream]:
 class Tenant:
     """A store with one project, from which tokens are made."""
 
-    def __init__(self, path: Path) -> None:
-        self.store = TokenStore.open(path)
+    def __init__(self, place: Path | str) -> None:
+        self.store = TokenStore.open(place)
         self.project = self.store.create_project("acme", REAL_KEY)
 
     def token(self, **policy: Any) -> tuple[str, str]:

@@ -45,6 +45,8 @@ class Proxy:
     program: str = "mitmdump"
     reverse: str | None = "https://api.openai.com"
     environment: dict[str, str] = field(default_factory=dict)
+    store_url: str | None = None
+    """Of a store on a server, in place of the file."""
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -80,7 +82,9 @@ class Proxy:
         if self.reverse:
             # mitmproxy takes two listeners on port 0 of one address for the same; 127/8 is all loopback.
             modes.append(f"reverse:{self.reverse}@127.0.0.2:0")
-        settings = [f"confdir={self.folder / 'ca'}", f"llm_store={self.store}", f"llm_spool={self.spool}"]
+        settings = [f"confdir={self.folder / 'ca'}", f"llm_spool={self.spool}"]
+        if self.store_url is None:
+            settings.append(f"llm_store={self.store}")
         return [
             str(Path(sys.executable).parent / self.program),
             *(argument for mode in modes for argument in ("--mode", mode)),
@@ -92,6 +96,8 @@ class Proxy:
         """Start the process, without waiting for its listeners."""
         environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         environment |= {"PYTHONUNBUFFERED": "1", "COLUMNS": "400", **self.environment}
+        if self.store_url is not None:
+            environment["LLMPROXY_STORE"] = self.store_url
         self._process = subprocess.Popen(
             self.command(),
             cwd=self.folder,  # not the repository: the script must find its packages by itself
@@ -111,6 +117,9 @@ class Proxy:
 
     def start(self) -> Proxy:
         self.launch()
+        return self.wait_until_listening()
+
+    def wait_until_listening(self) -> Proxy:
         wanted = 2 if self.reverse else 1
         wait_for(lambda: len(self._ports()) >= wanted or self._process.poll() is not None, "listening", 60)
         if self._process.poll() is not None:
