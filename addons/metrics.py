@@ -37,6 +37,7 @@ GAUGES: dict[str, tuple[str, str]] = {
     "open_calls": ("Calls under way.", "open_calls"),
     "queue_length": ("Finished calls that are not written yet.", "queue_length"),
     "dropped_events": ("Events that were dropped because the spool was full.", "dropped"),
+    "uncounted_events": ("Events on disk that the store has not taken in yet.", "uncounted"),
     "recorded_events": ("Number of the last event that is on disk.", "recorded"),
 }
 

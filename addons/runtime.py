@@ -122,6 +122,7 @@ class Runtime:
             "open_calls": len(open_calls),
             "queue_length": worker.queue_length,
             "recorded": worker.recorded,
+            "uncounted": worker.uncounted,
             "dropped": worker.pressure.dropped,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),

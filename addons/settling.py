@@ -34,6 +34,11 @@ class Settling:
         """Number of the last one that is in the store."""
         self._lock = threading.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Records on disk that the store has not taken in yet."""
+        return self._last - self._counted
+
     def recorded(self, calls: Sequence[Recorded], last: int) -> None:
         """The events of `calls` are on disk, in this order, the last one as number `last`. Never raises."""
         self._last = last

@@ -67,6 +67,11 @@ class Worker:
         return self._queue.qsize()
 
     @property
+    def uncounted(self) -> int:
+        """Records on disk that the store has not taken in yet."""
+        return self._settling.waiting
+
+    @property
     def refuses_calls(self) -> bool:
         """Whether the spool has reached its limit and new calls are to be refused."""
         return self.pressure.full and self.pressure.policy == "refuse"

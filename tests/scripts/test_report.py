@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import shutil
+import socket
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
 
 from scripts.cli import main
 from store import limits
@@ -20,8 +26,10 @@ from store.ledger import Clerk, Finished
 from store.rollups import RollUps, line_of
 from store.tokens import TokenStore
 from store.views import VIEWS
+from tests.live.harness import ROOT, wait_for
 from tests.store.test_rollups import event
 
+DATASETTE = ROOT / "docs" / "datasette.yaml"
 KEY = "sk-real-0123456789abcdef"
 
 
@@ -155,6 +163,48 @@ def test_no_view_shows_a_secret(store: Path) -> None:
             )
     assert "acme" in shown
     assert not [secret for secret in hidden if secret in shown]
+
+
+def test_what_datasette_is_told_hides_every_table_with_a_secret(store: Path) -> None:
+    told = YAML(typ="safe").load(DATASETTE)["databases"]["store"]
+    assert told["allow_sql"] is False
+    hidden = {name for name, about in told["tables"].items() if about.get("allow") is False}
+    with sqlite3.connect(store) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table in tables:
+            columns = {column[0] for column in database.execute(f"SELECT * FROM {table}").description}
+            if columns & {"api_key", "sha256", "previous_sha256"}:
+                assert table in hidden
+    assert set(VIEWS) <= told["tables"].keys() - hidden
+    assert told["tables"].keys() <= {*tables, *VIEWS}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("datasette"), reason="datasette is not installed")
+def test_the_store_opens_in_datasette(store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["datasette", "serve", str(store), "--metadata", str(DATASETTE), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+
+        def get(path: str) -> httpx.Response:
+            return httpx.get(f"http://127.0.0.1:{port}/store{path}", trust_env=False)
+
+        def answers() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return get(".json").status_code == 200
+            return False
+
+        try:
+            wait_for(answers, "an answer", 60)
+            for view in VIEWS:
+                assert get(f"/{view}.json?_shape=array").status_code == 200, view
+            (row,) = get("/usage_by_project.json?_shape=array").json()
+            assert (row["project"], row["calls"]) == ("acme", 3)
+            for path in ("/tokens.json", "/projects.json", "/audit.json", ".json?sql=select+1"):
+                assert get(path).status_code == 403, path
+        finally:
+            process.terminate()
 
 
 def test_views_of_usage(store: Path) -> None:

@@ -1,0 +1,91 @@
+"""Calls on their way from the spool to the store, also while that is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from addons.event import event_of
+from addons.settling import Settling
+from store.engine import engine_of
+from store.ledger import Clerk, clerk
+from store.ledger.catch_up import catch_up
+from store.reports import Usage, usage
+from store.spool import SpoolWriter, rolled
+from store.spool.rolled import RolledMark
+from store.tokens import TokenStore
+from tests.addons.test_worker import exchange
+from tests.live.harness import wait_for
+
+
+class Proxy:
+    """What a proxy has of all this."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spool, self.store = folder / "spool", folder / "store.db"
+        TokenStore.open(self.store).close()
+        self.clerk = Clerk(engine_of(self.store))
+        self.writer = SpoolWriter(self.spool)
+        mark = RolledMark(self.spool, self.writer.writer)
+        self.settling = Settling(self.clerk, mark, self.writer.writer)
+
+    def call(self) -> None:
+        made = exchange()
+        event = event_of(made)
+        self.settling.recorded([(made, event)], self.writer.append([event]))
+
+    def close(self) -> None:
+        self.writer.close()
+        self.clerk.close()
+        self.settling.close()
+
+    def calls(self) -> int:
+        connection = engine_of(self.store).connect()
+        rows = usage(connection, Usage())
+        connection.close()
+        return sum(row["calls"] for row in rows)
+
+
+def test_a_proxy_that_ends_well_leaves_nothing_to_count(tmp_path: Path) -> None:
+    proxy = Proxy(tmp_path)
+    for _ in range(3):
+        proxy.call()
+    proxy.close()
+    assert proxy.calls() == 3
+    assert rolled.behind(proxy.spool) == {}
+
+
+def test_calls_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
+    proxy = Proxy(tmp_path)
+    proxy.call()
+    wait_for(lambda: proxy.settling.waiting == 0, "counted")
+    away = proxy.store.with_suffix(".away")
+    proxy.store.rename(away)
+    proxy.call()
+    proxy.call()
+    assert proxy.settling.waiting == 2
+    away.rename(proxy.store)
+    wait_for(lambda: proxy.settling.waiting == 0, "counted")
+    proxy.close()
+    assert proxy.calls() == 3
+
+
+def test_what_the_store_could_not_take_at_the_end_is_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clerk, "CLOSE_SECONDS", 0.0)
+    proxy = Proxy(tmp_path)
+    proxy.call()
+    wait_for(lambda: proxy.settling.waiting == 0, "counted")
+    away = proxy.store.with_suffix(".away")
+    proxy.store.rename(away)
+    proxy.call()
+    proxy.close()
+    assert rolled.behind(proxy.spool) == {proxy.writer.writer: 0}
+    away.rename(proxy.store)
+    assert proxy.calls() == 1
+    later = Proxy(tmp_path)
+    assert catch_up(later.spool, engine_of(later.store), later.clerk) == 1
+    later.close()
+    assert later.calls() == 2
