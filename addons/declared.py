@@ -165,7 +165,7 @@ def _declare_records(add: Add) -> None:
         "llm_management",
         str,
         "",
-        "HOST:PORT, or PORT on 127.0.0.1, at which /health and /metrics are served. Off by default.",
+        "HOST:PORT, or PORT on 127.0.0.1, for /health, /metrics and the management API. Off by default.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, on a port of their own (option ``llm_management``; off by default).
+"""Health, metrics and the management API over HTTP, on a port of their own (option ``llm_management``).
 
 Served by tornado, which mitmproxy brings along, on the proxy's event loop: so handlers do nothing that takes
 time. Not through the proxy: a flow would go the way of the clients' traffic, and the gate refuses this port
@@ -19,6 +19,10 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from addons import metrics, options
+from addons.destination import is_loopback
+from addons.management_api.access import VARIABLE
+from addons.management_api.handlers import routes
+from addons.management_api.store_thread import StoreThread
 from addons.runtime import Runtime
 from store.errors import StoreUnavailable
 
@@ -44,12 +48,14 @@ class Management:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._server: HTTPServer | None = None
+        self._store: StoreThread | None = None
 
     def running(self) -> None:
         address = self.runtime.settings.management if self.runtime.services else None
         if address is None or self._server is not None:
             return
-        server = HTTPServer(application(self.runtime), max_body_size=2**20, idle_connection_timeout=60)
+        store = StoreThread(self.runtime.settings.store)
+        server = HTTPServer(application(self.runtime, store), max_body_size=2**20, idle_connection_timeout=60)
         try:
             sockets = bind_sockets(address.port, address.host)
         except OSError as error:
@@ -57,21 +63,38 @@ class Management:
             logger.error("llmproxy: option llm_management=%s: %s; use another port.", address, error.strerror)
             return
         server.add_sockets(sockets)
-        self._server = server
+        self._server, self._store = server, store
         bound = options.Address(*sockets[0].getsockname()[:2])  # port 0 becomes a free one
         logger.info("llmproxy: health and metrics at http://%s.", bound)
+        if self.runtime.settings.management_token is None:
+            logger.info("llmproxy: the management API is off; %s turns it on.", VARIABLE)
+            return
+        logger.info("llmproxy: the management API at http://%s/manage/.", bound)
+        if not is_loopback(bound.host):
+            logger.warning(
+                "llmproxy: llm_management=%s is plain HTTP: others on the network may read the management "
+                "token, and the keys that are sent there; put TLS in front of it.",
+                bound,
+            )
 
     def done(self) -> None:
         if self._server is not None:
             server, self._server = self._server, None
             server.stop()
+        if self._store is not None:
+            store, self._store = self._store, None
+            store.close()
 
 
-def application(runtime: Runtime) -> Application:
-    """The routes. Those of a management API will need its token; these two show nothing that is secret."""
+def application(runtime: Runtime, store: StoreThread) -> Application:
+    """The routes. Health and metrics show nothing that is secret, and need no token."""
     given = {"runtime": runtime}
     return Application(
-        [("/health", HealthHandler, given), ("/metrics", MetricsHandler, given)],
+        [
+            ("/health", HealthHandler, given),
+            ("/metrics", MetricsHandler, given),
+            *routes(store, runtime.settings.management_token),
+        ],
         default_handler_class=NotFoundHandler,
         log_function=lambda handler: None,  # noqa: ARG005 - tornado's signature; nothing is logged
     )
@@ -98,7 +121,7 @@ class Handler(RequestHandler):
 
 class NotFoundHandler(Handler):
     def prepare(self) -> None:
-        self.send_error(404, reason="There is nothing here; see /health and /metrics.")
+        self.send_error(404, reason="There is nothing here; see /health, /metrics and /manage/.")
 
 
 class HealthHandler(Handler):

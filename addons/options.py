@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from mitmproxy.proxy import mode_specs
 from addons.cost import BUNDLED, BadPrices, Prices, read_prices
 from addons.declared import CAPTURE, DURABILITY, ON_ABORT, OTHER_HOSTS, SPOOL_FULL
 from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
+from addons.management_api.access import management_token
 from addons.openai.azure import parse_deployments
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 from addons.usage_policy import Policy
 from store.errors import Invalid
 from store.location import StoreLocation
+from store.secret import Secret
 
 HOST = re.compile(r"(?:\*\.)?[a-z0-9_.-]+")
 SMALLEST_LIMIT = 64 * 1024
@@ -74,7 +77,9 @@ class Settings:
     deployments: Mapping[str, str]
     """The model of each Azure deployment."""
     management: Address | None
-    """Where health and metrics are served."""
+    """Where health, metrics and the management API are served."""
+    management_token: Secret | None
+    """Who shows it may use that API; None: nobody."""
     on_abort: str
     """What becomes of an answer whose client has left: cancel or drain."""
     drain_calls: int
@@ -114,7 +119,8 @@ def parse(options: Options) -> Settings:
         include_usage=_include_usage(options),
         models=_models(options),
         deployments=_deployments(options),
-        management=_management(options, upstream),
+        management=(management := _management(options, upstream)),
+        management_token=management_token(os.environ) if management else None,
         capture=_choice("llm_capture", options.llm_capture, CAPTURE),
         capture_limit=_limit(options),
         bus=options.llm_bus or None,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from store import location
+from store import location, moments
 from store.audit.origin import of_process
 from store.errors import Invalid, SpoolError, StoreError
 from store.location import StoreLocation
@@ -140,24 +139,18 @@ prices_option = click.option(
 )
 
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
 class Expiry(click.ParamType[datetime | str]):
     """A time from now (``30d``, ``12h``), a date, a time (RFC 3339), or ``never``."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | str:
-        if isinstance(value, datetime) or value == "never":
-            return value  # type: ignore[no-any-return]
-        if match := re.fullmatch(r"(\d{1,6})([smhdw])", value):
-            return datetime.now(UTC) + timedelta(seconds=int(match[1]) * UNITS[match[2]])
+        if isinstance(value, datetime):
+            return value
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r}: write 30d, 12h, 2027-01-31, 2027-01-31T12:00:00Z or never.", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moments.expiry(value) or moments.NEVER
+        except Invalid as error:
+            self.fail(str(error), param, ctx)
 
 
 class Duration(click.ParamType[timedelta]):
@@ -168,10 +161,10 @@ class Duration(click.ParamType[timedelta]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"(\d{1,6})([smhdw])", value)
-        if match is None:
-            self.fail(f"{value!r}: write 90d, 12h, 30m or 0s.", param, ctx)
-        return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+        try:
+            return moments.duration(value)
+        except Invalid as error:
+            self.fail(str(error), param, ctx)
 
 
 class Pair(click.ParamType[tuple[str, str]]):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from store import location, master_key
 
-OF_THE_STORE = (master_key.VARIABLE, location.VARIABLE)
+OF_THE_STORE = (master_key.VARIABLE, location.VARIABLE, "LLMPROXY_MANAGEMENT_TOKEN")
 """Variables that may hold a secret of the store, which only the proxy needs."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from scripts.options import UNITS, Places, places
+from scripts.options import Places, places
 from scripts.output import show_all
+from store import moments
 from store.errors import SpoolError
 from store.event import USAGE_TYPE
 from store.spool import cursor, replay
@@ -35,8 +36,8 @@ class Moment(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        if value[:-1].isdecimal() and value[-1] in UNITS:
-            return datetime.now(UTC) - timedelta(seconds=int(value[:-1]) * UNITS[value[-1]])
+        if value[:-1].isdecimal() and value[-1] in moments.UNITS:
+            return datetime.now(UTC) - timedelta(seconds=int(value[:-1]) * moments.UNITS[value[-1]])
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:

@@ -35,6 +35,7 @@ Pairs = Mapping[str, str]
 Names = Sequence[str]
 NewPairs = Pairs | Callable[[Pairs], Pairs]
 NewNames = Names | Callable[[Names], Names]
+NewLimits = Limits | Callable[[Limits], Limits]
 """All of them, or a function of the present ones: so no change of a part is lost to another's."""
 
 
@@ -133,7 +134,7 @@ class TokenStore:
         name: str = KEEP,
         api_key: str = KEEP,
         active: bool = KEEP,
-        limits: Limits = KEEP,
+        limits: NewLimits = KEEP,
         metadata: NewPairs = KEEP,
         header_metadata: NewNames = KEEP,
     ) -> Project:
@@ -149,7 +150,7 @@ class TokenStore:
             if active is not KEEP:
                 changes["active"] = int(active)
             if limits is not KEEP:
-                changes["limits"] = limits.as_json()
+                changes["limits"] = _new_limits(project.limits, limits).as_json()
             changes |= _labels(project, metadata, header_metadata)
             if api_key is not KEEP:
                 self._check_key(api_key)
@@ -243,15 +244,20 @@ class TokenStore:
             raise NotFound(f"there is no token with the id {token_id!r}; `llmproxy token list` shows all.")
         return token_of(rows[0])
 
-    def list_tokens(self, project: str | None = None) -> list[Token]:
-        """All tokens, or those of one project (id or name), oldest first."""
-        if project is None:
-            rows = self._connection.rows("SELECT * FROM tokens ORDER BY id")
-        else:
-            rows = self._connection.rows(
-                "SELECT * FROM tokens WHERE project_id = :of ORDER BY id", of=self.get_project(project).id
-            )
-        return [token_of(row) for row in rows]
+    def list_tokens(
+        self, project: str | None = None, *, after: str = "", limit: int | None = None
+    ) -> list[Token]:
+        """All tokens, or those of one project (id or name), oldest first.
+
+        `after`: only those behind this id; `limit`: no more than so many.
+        """
+        query, values = "SELECT * FROM tokens WHERE id > :after", {"after": after}
+        if project is not None:
+            query, values["of"] = f"{query} AND project_id = :of", self.get_project(project).id
+        query += " ORDER BY id"
+        if limit is not None:
+            query += f" LIMIT {limit:d}"
+        return [token_of(row) for row in self._connection.rows(query, **values)]
 
     def update_token(
         self,
@@ -260,7 +266,7 @@ class TokenStore:
         expires_at: datetime | None = KEEP,
         max_requests: int | None = KEEP,
         metadata: NewPairs = KEEP,
-        limits: Limits = KEEP,
+        limits: NewLimits = KEEP,
         header_metadata: NewNames = KEEP,
     ) -> Token:
         """Change what is given; a map or a list replaces all that there was."""
@@ -272,7 +278,7 @@ class TokenStore:
             if max_requests is not KEEP:
                 changes["max_requests"] = validation.max_requests(max_requests)
             if limits is not KEEP:
-                changes["limits"] = validation.token_limits(limits).as_json()
+                changes["limits"] = validation.token_limits(_new_limits(present.limits, limits)).as_json()
             changes |= _labels(present, metadata, header_metadata)
             if changes:
                 self._update("tokens", token_id, changes)
@@ -384,3 +390,7 @@ def _labels(present: Project | Token, metadata: NewPairs, header_metadata: NewNa
         names = header_metadata(present.header_metadata) if callable(header_metadata) else header_metadata
         columns["header_metadata"] = validation.header_metadata(names)
     return columns
+
+
+def _new_limits(present: Limits, new: NewLimits) -> Limits:
+    return new(present) if callable(new) else new

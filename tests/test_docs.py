@@ -14,6 +14,8 @@ from mitmproxy.master import Master
 from addons import counters, metrics, refusal
 from addons.declared import declare
 from addons.event import build_event, minimal_event
+from addons.management_api.handlers import Nothing
+from addons.management_api.handlers import routes as api_routes
 from addons.openai.counting.tally import Approximate, Missing
 from dispatch import message
 from dispatch.catalog import BUILT_IN
@@ -170,3 +172,19 @@ def test_metrics_gaps_and_reasons_are_documented() -> None:
     source = (ROOT / "addons" / "management.py").read_text()
     codes = status.split("| code |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", codes, re.MULTILINE)) == set(re.findall(r'Reason\("(\w+)"', source))
+
+
+def test_every_route_and_error_of_the_management_api_is_documented() -> None:
+    text = (ROOT / "docs" / "management.md").read_text()
+    handlers = [(pattern, kind) for pattern, kind, _ in api_routes(None, None) if kind is not Nothing]  # type: ignore[arg-type]
+    routes = {
+        f"{method} {pattern.replace('([^/]+)', 'ID')}"
+        for pattern, kind in handlers
+        for method in ("GET", "POST", "PATCH", "DELETE")
+        if method.lower() in vars(kind)
+    }
+    assert first_cells(text, "## Routes") == routes
+    source = "".join(path.read_text() for path in (ROOT / "addons" / "management_api").glob("*.py"))
+    codes = set(re.findall(r'\d{3},\s+"(\w+)"', source))
+    documented = re.findall(r"^\| \d{3} \|([^|]*)\|", text, re.MULTILINE)
+    assert {code for cell in documented for code in re.findall(r"`(\w+)`", cell)} == codes

@@ -118,7 +118,7 @@ def start_shared(
     """Start a proxy with an upstream and a store of its own; it runs until the module's tests are done."""
     with ExitStack() as stack:
 
-        def start(*options: str) -> Running:
+        def start(*options: str, **how: Any) -> Running:
             folder = tmp_path_factory.mktemp("shared")
             tenant = Tenant(folder / "store.db")
             stack.callback(tenant.store.close)
@@ -128,7 +128,7 @@ def start_shared(
                 f"ssl_verify_upstream_trusted_ca={authority_file}",
                 *options,
             ]
-            proxy = stack.enter_context(Proxy(folder, settings))
+            proxy = stack.enter_context(Proxy(folder, settings, **how))
             return Running(proxy, tenant, upstream)
 
         yield start
