@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from mitmproxy import http
 from uuid_utils import uuid7
 
-from addons.capture import Capture
+from addons.capture import Capture, Watcher
 from addons.openai.azure import Azure
 from addons.openai.endpoints import Endpoint
 from addons.openai.form import FormReader
 from addons.openai.model_of import Allowed
+from addons.openai.objects.watch import Watch
 from addons.request_metadata import NONE, RequestMetadata
 from store.minted import Minted
 from store.models import Grant
@@ -76,8 +77,13 @@ class Call:
     models: Sequence[Allowed] = ()
     """The lists of models that are in force."""
     response_capture: Capture | None = None
+    watchers: list[Watcher] = field(default_factory=list)
+    """Get the answer as it passes, unless it is held whole."""
+    object_watch: Watch | None = None
+    """Notes the objects that the answer makes."""
     held_whole: bool = False
-    """Whether the answer is kept back: until its event is on disk (``llm_durability``), or to be changed."""
+    """Whether the answer is kept back until it is whole: to be changed, until what it has made is known
+    (:mod:`addons.ownership`), or until its event is on disk (``llm_durability``)."""
     headers_at: float | None = None
     """When the answer's headers came, in monotonic seconds."""
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from addons.openai.encoding import codings_of
 from addons.openai.window import Window
 
 logger = logging.getLogger(__name__)
+
+Watcher = Callable[[bytes], object]
+"""Gets each chunk as it passes, on the event loop; may raise, and is not called again then."""
 
 DECODE_BUDGET = 256 * 2**20
 """Decoded bytes of one over-long body after which decoding stops."""
@@ -56,9 +59,10 @@ class Body:
 class Capture:
     """Collects one body. `tap` is what mitmproxy calls with each chunk."""
 
-    def __init__(self, content_encoding: str, limit: int) -> None:
+    def __init__(self, content_encoding: str, limit: int, watchers: Sequence[Watcher] = ()) -> None:
         self._codings: Sequence[str] = codings_of(content_encoding)
         self._limit = limit
+        self._watchers = list(watchers)
         self._chunks: list[bytes] = []
         self._times: list[float] = []
         self._size = 0
@@ -78,6 +82,12 @@ class Capture:
             except Exception:
                 self._broken = True
                 logger.exception("llmproxy: a body's copy broke; the client's stream goes on")
+        for watcher in list(self._watchers) if data else ():
+            try:
+                watcher(data)
+            except Exception:
+                self._watchers.remove(watcher)
+                logger.exception("llmproxy: a body is not watched any more; the client's stream goes on")
         return data
 
     def _keep(self, data: bytes) -> None:

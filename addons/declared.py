@@ -14,6 +14,7 @@ from store.errors import Invalid
 
 PREFIX = "llm_"
 OTHER_HOSTS = ("pass", "refuse")
+OWNERSHIP = ("project", "token", "off")
 ON_ABORT = ("cancel", "drain")
 CAPTURE = ("all", "request", "response", "none")
 DURABILITY = ("group", "call")
@@ -63,6 +64,13 @@ def _declare_access(add: Add) -> None:
         ["*"],
         "Models that may be used, as globs such as gpt-4o-mini*; others, and unknown ones, are refused. "
         "May be repeated.",
+    )
+    add(
+        "llm_ownership",
+        str,
+        "project",
+        "Who may use an object that an answer made, such as a file: its project, its token, or (off) anyone.",
+        choices=OWNERSHIP,
     )
     add(
         "llm_deployments",

@@ -21,6 +21,7 @@ from addons.destination import Upstream, is_loopback, is_public
 from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
+from addons.ownership import Ownership
 from addons.policy import access, output
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
@@ -43,8 +44,9 @@ class Gate:
 
     name = "llmproxy-gate"  # mitmproxy refuses two addons of one name, and takes the class's by default
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, ownership: Ownership) -> None:
         self.runtime = runtime
+        self.ownership = ownership
         self.raw_clients: WeakSet[connection.Client] = WeakSet()
 
     @fail_closed
@@ -148,7 +150,7 @@ class Gate:
             return why_not
         if call.minted and (why_not := minting.why_not(call.minted, call, flow.request.path)):
             return why_not
-        why_not = await self.judge_endpoint(endpoint, grant, services)
+        why_not = await self.judge_endpoint(call, endpoint, grant, services)
         try:
             upstream = self.runtime.settings.destinations.resolve(flow)
         except ValueError as error:
@@ -171,7 +173,8 @@ class Gate:
             flow.request.headers.pop("sec-websocket-extensions", None)
         self.lead(flow, call, upstream, key)
         call.models = access.models(grant, self.runtime.settings.models)
-        if why_not := model_gate.take_form(flow.request, call):
+        request = flow.request
+        if why_not := model_gate.take_form(request, call) or self.ownership.take_form(request, call):
             return why_not
         if endpoint.risk == "key_minting":
             flow.metadata[marks.MINTS] = True
@@ -188,13 +191,17 @@ class Gate:
         wire.inject(request, key, upstream, bearer=call.minted is not None)
         call.azure = azure(upstream.host, request.path.partition("?")[0], self.runtime.settings.deployments)
 
-    async def judge_endpoint(self, endpoint: Endpoint, grant: Grant, services: Services) -> Refusal | None:
-        """Why the endpoint is not served at all, or, as it manages the organization, not to this token."""
+    async def judge_endpoint(
+        self, call: Call, endpoint: Endpoint, grant: Grant, services: Services
+    ) -> Refusal | None:
+        """Why the endpoint is not served at all, or, as it leads to what is another's, not to this token."""
         if not endpoint.allowed_by(self.runtime.settings.endpoints):
             return refusal.endpoint_refused(endpoint.name)
         if endpoint.risk == "administration" and not endpoint.allowed_by(grant.token.limits.endpoints):
             return refusal.NO_ADMINISTRATOR
-        return await minting.prepare(services.mint) if endpoint.risk == "key_minting" else None
+        if endpoint.risk == "key_minting" and (why_not := await minting.prepare(services.mint)):
+            return why_not
+        return await self.ownership.judge_target(call, grant)
 
     async def key_of(self, project: Project, keys: KeyCache) -> Secret:
         """The real key; a call waits for one that has to be read first. Raises KeyUnavailable."""
@@ -208,14 +215,15 @@ class Gate:
             raise KeyUnavailable("its source does not answer") from None
 
     @fail_closed
-    def request(self, flow: http.HTTPFlow) -> None:
-        """Once the body is there, and still before upstream is dialled: the model."""
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Once the body is there, and still before upstream is dialled: the model, whose objects it uses."""
         call = open_calls.get(flow.id)
         if call is None or call.refused or flow.response or flow.error:
             return None
         # They come with the body's end, and are no part of the API.
         flow.request.trailers = None
-        if why_not := self.judge_body(flow.request, call):
+        why_not = self.judge_body(flow.request, call) or await self.ownership.judge_body(flow.request, call)
+        if why_not is not None:
             call.refused = why_not.code
             return refuse(flow, why_not)
         return None

@@ -21,14 +21,17 @@ from addons.liveness import Liveness  # noqa: E402
 from addons.management import Management  # noqa: E402
 from addons.minting import Minting  # noqa: E402
 from addons.opening import Opening  # noqa: E402
+from addons.ownership import Ownership  # noqa: E402
 from addons.realtime import Realtime  # noqa: E402
 from addons.recorder import Recorder  # noqa: E402
 from addons.runtime import Runtime  # noqa: E402
 
 runtime = Runtime()
+ownership = Ownership(runtime)
 addons = [
     runtime,
-    Gate(runtime),
+    ownership,
+    Gate(runtime, ownership),
     IncludeUsage(runtime),
     Drains(runtime),
     Opening(runtime),

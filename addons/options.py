@@ -14,7 +14,7 @@ from mitmproxy.options import Options
 from mitmproxy.proxy import mode_specs
 
 from addons.cost import BUNDLED, BadPrices, Prices, read_prices
-from addons.declared import CAPTURE, DURABILITY, ON_ABORT, OTHER_HOSTS, SPOOL_FULL
+from addons.declared import CAPTURE, DURABILITY, ON_ABORT, OTHER_HOSTS, OWNERSHIP, SPOOL_FULL
 from addons.destination import Destinations, Upstream, is_loopback, parse_upstream
 from addons.management_api.access import management_token
 from addons.openai.azure import parse_deployments
@@ -71,6 +71,8 @@ class Settings:
     other_hosts: str
     endpoints: frozenset[str]
     """Endpoint names and risk classes that are allowed."""
+    ownership: str
+    """Who may use an object: project, token, or off for anyone."""
     include_usage: Policy
     models: tuple[str, ...]
     """Globs of the models that are allowed."""
@@ -113,6 +115,7 @@ def parse(options: Options) -> Settings:
         destinations=Destinations(_hosts(options), upstream),
         other_hosts=_choice("llm_other_hosts", options.llm_other_hosts, OTHER_HOSTS),
         endpoints=_endpoints(options),
+        ownership=_choice("llm_ownership", options.llm_ownership, OWNERSHIP),
         on_abort=_choice("llm_on_abort", options.llm_on_abort, ON_ABORT),
         drain_calls=_positive("llm_drain_calls", options.llm_drain_calls),
         drain_seconds=_positive("llm_drain_seconds", options.llm_drain_seconds),
@@ -140,6 +143,7 @@ def shown(settings: Settings) -> dict[str, object]:
         "llm_other_hosts": settings.other_hosts,
         "llm_upstream": str(settings.destinations.upstream or "") or None,
         "llm_endpoints": sorted(settings.endpoints),
+        "llm_ownership": settings.ownership,
         "llm_models": list(settings.models),
         "llm_deployments": dict(settings.deployments),
         "llm_capture": settings.capture,

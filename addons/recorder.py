@@ -42,11 +42,13 @@ class Recorder:
         if flow.response.status_code == 101:
             return
         coding = ",".join(flow.response.headers.get_all("content-encoding"))
-        call.response_capture = Capture(coding, self.runtime.settings.capture_limit)
         if marks.MINTS in flow.metadata or (
             self.runtime.settings.durability == "call" and _is_held_whole(flow.response)
         ):
             call.held_whole = True
+        watchers = [] if call.held_whole else call.watchers
+        call.response_capture = Capture(coding, self.runtime.settings.capture_limit, watchers)
+        if call.held_whole:
             return
         flow.response.stream = include_usage.tap(call, flow.response, call.response_capture)
 

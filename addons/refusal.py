@@ -14,6 +14,7 @@ from secrets import token_hex
 
 from mitmproxy import http
 
+from addons.openai.objects import Ref, not_found
 from store.lookup import Reason
 
 
@@ -26,12 +27,15 @@ class Refusal:
     message: str
     type: str = "invalid_request_error"
     param: str | None = None
+    unnamed: bool = False
+    """Whether the API gives no code in this case: then the client sees none, either."""
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
 
     def response(self) -> http.Response:
         """The answer to the client; a new request id for each."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        error: dict[str, str | None] = {"message": self.message, "type": self.type, "param": self.param}
+        error["code"] = None if self.unnamed else self.code
         headers = {
             "content-type": "application/json",
             "x-request-id": f"req_{token_hex(16)}",
@@ -151,6 +155,26 @@ FORM_TOO_LARGE = Refusal(
     "The proxy allows only some models, so it has to read forms whole: "
     "send one with a Content-Length of at most 64 MiB.",
 )
+
+LIST_UNREADABLE = Refusal(
+    502,
+    "list_unreadable",
+    "The proxy could not tell which objects of this list are yours (option llm_ownership).",
+    type="server_error",
+)
+
+
+def object_not_found(ref: Ref) -> Refusal:
+    """404 in the API's own words, for an object that is another's as for one that is nobody's."""
+    said = not_found(ref)
+    code = said.code or "not_found"
+    return Refusal(404, code, said.message, param=said.param, unnamed=said.code is None)
+
+
+def unclear_references(why: str) -> Refusal:
+    """400 for a body of which it can't be told which objects it refers to."""
+    message = f"The proxy cannot tell which objects this call uses (option llm_ownership): {why}."
+    return Refusal(400, "body_unreadable", message)
 
 
 def destination_refused(why: str) -> Refusal:

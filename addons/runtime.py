@@ -28,6 +28,7 @@ from store.location import StoreLocation
 from store.lookup import Lookup, lookup_of
 from store.minted import Mint
 from store.models import Project
+from store.object_clerk import ObjectClerk
 from store.quota import QuotaClerk
 from store.spool import Journal, open_spool
 from store.spool.rolled import RolledMark
@@ -48,6 +49,7 @@ class Services:
     lookup: Lookup
     keys: KeyCache
     quota: QuotaClerk
+    objects: ObjectClerk
     clerk: Clerk
     settling: Settling
     closing: Closing
@@ -143,6 +145,7 @@ class Runtime:
             services.forwarder.close()
         services.reporter.close()
         services.quota.close()
+        services.objects.close()
         services.lookup.close()
         services.keys.close()
 
@@ -163,6 +166,7 @@ class Runtime:
             plain = tokens.keys.check()
             lookup = lookup_of(store, grace_seconds=self.settings.store_grace)
             quota = QuotaClerk(store)
+            objects = ObjectClerk(store)
         except (StoreError, OSError) as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_store: {error}") from error
         if created:
@@ -194,7 +198,8 @@ class Runtime:
             else None
         )
         return Services(
-            lookup, keys, quota, clerk, settling, closing, worker, journal, reporter, forwarder, Mint(store)
+            *(lookup, keys, quota, objects, clerk, settling, closing),
+            *(worker, journal, reporter, forwarder, Mint(store)),
         )
 
     def _link(self) -> Link | None:

@@ -79,17 +79,21 @@ class ObjectClerk:
         """Whether something that was noted has not been taken up yet."""
         return not self._queue.empty() or bool(self._waiting)
 
-    def note(self, new: Sequence[NewObject], *, kept: bool = True) -> None:
-        """Remember objects; with `kept` false only here, as long as there is room."""
+    def note(self, new: Sequence[NewObject], *, kept: bool = True) -> Future[None] | None:
+        """Remember objects; with `kept` false only here, as long as there is room.
+
+        The future is done once every process knows them.
+        """
         if not new:
-            return
+            return None
         with self._lock:
             for one in new:
                 self._memory.setdefault(one.id, one.owner)
             while len(self._memory) > REMEMBERED:
                 self._memory.popitem(last=False)
-        if kept:
-            self.do(lambda connection: self._correct(objects.remember(connection, new)), keep=True)
+        if not kept:
+            return None
+        return self.do(lambda connection: self._correct(objects.remember(connection, new)), keep=True)
 
     def _correct(self, others: dict[str, Owner]) -> None:
         """Of two who claim to have made the same object the first one has."""

@@ -17,6 +17,8 @@ from addons.event import build_event, minimal_event
 from addons.management_api.handlers import Nothing
 from addons.management_api.handlers import routes as api_routes
 from addons.openai.counting.tally import Approximate, Missing
+from addons.openai.objects import Ref
+from addons.openai.objects.kinds import FILE, JOB, RESPONSE
 from dispatch import message
 from dispatch.catalog import BUILT_IN
 from dispatch.delivery import Totals
@@ -103,6 +105,11 @@ def test_every_refusal_is_documented() -> None:
             *refusal.BY_REASON.values(),
             refusal.destination_refused(""),
             refusal.model_refused(""),
+            refusal.unclear_references(""),
+            *(
+                refusal.object_not_found(Ref(kind, "", param))
+                for kind, param in ((RESPONSE, "previous_response_id"), (JOB, None), (FILE, None))
+            ),
             refusal.event_refused(""),
             refusal.network_refused(None, "", []),
             refusal.output_refused("", 0, None),

@@ -17,12 +17,8 @@ RESPONSE, ITEM, CONVERSATION, COMPLETION, AUDIO = (
 FILE, UPLOAD, BATCH, MODEL, JOB = "file", "upload", "batch", "model", "fine_tuning.job"
 ASSISTANT, THREAD, RUN, VECTOR_STORE = "assistant", "thread", "thread.run", "vector_store"
 CONTAINER, SKILL, VIDEO, CHARACTER, EVAL = "container", "skill", "video", "video.character", "eval"
-CHATKIT_THREAD, REALTIME_CALL, VOICE, CONSENT = (
-    "chatkit.thread",
-    "realtime.call",
-    "voice",
-    "voice.consent",
-)
+CHATKIT_THREAD, REALTIME_CALL, LIVE_SESSION = "chatkit.thread", "realtime.call", "live.session"
+VOICE, CONSENT = "voice", "voice.consent"
 SELECTION = "selection"
 """No object: a choice among all that the project keeps, whoever made it."""
 
@@ -47,6 +43,7 @@ ROOTS = {
     "evals": EVAL,
     "chatkit/threads": CHATKIT_THREAD,
     "realtime/calls": REALTIME_CALL,
+    "live/sessions": LIVE_SESSION,
     "audio/voices": VOICE,
     "audio/voice_consents": CONSENT,
 }

@@ -22,7 +22,7 @@ MAKERS = frozenset(
     {
         *(kinds.RESPONSE, kinds.CONVERSATION, kinds.COMPLETION, kinds.FILE, kinds.UPLOAD, kinds.BATCH),
         *(kinds.JOB, kinds.ASSISTANT, kinds.THREAD, kinds.VECTOR_STORE, kinds.CONTAINER, kinds.SKILL),
-        *(kinds.VIDEO, kinds.CHARACTER, kinds.EVAL, kinds.VOICE, kinds.CONSENT),
+        *(kinds.VIDEO, kinds.CHARACTER, kinds.EVAL, kinds.VOICE, kinds.CONSENT, kinds.LIVE_SESSION),
     }
 )
 """Kinds of which a POST to the collection makes one, and the answer's ``id`` is its."""
@@ -88,6 +88,8 @@ def _itself(method: str, place: Place, answer: Mapping[str, Any], sent: Mapping[
         yield from _run(answer)
     elif place.kind == kinds.VIDEO and place.below == ("remix",):
         yield Made(kinds.VIDEO, id_)
+    elif place.kind == kinds.LIVE_SESSION and place.below == ("fork",):
+        yield Made(kinds.LIVE_SESSION, id_)
     elif place.id is not None or place.kind not in MAKERS:
         return
     elif place.kind == kinds.COMPLETION:

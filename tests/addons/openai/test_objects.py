@@ -27,6 +27,7 @@ from addons.openai.objects import (
 )
 from addons.openai.objects.kinds import ROOTS
 from addons.openai.objects.references import BY_NAME, USERS_OWN
+from addons.openai.objects.watch import Watch
 from tests import corpus
 
 
@@ -88,22 +89,10 @@ def test_objects_in_a_query_and_in_unknown_paths() -> None:
 
 def test_every_route_below_which_objects_are_has_a_kind() -> None:
     """Whoever adds a route to the table is told that its ids have an owner."""
-    free = {
-        "organization",
-        "projects",
-        "dashboard",
-        "usage",
-        "completions",
-        "embeddings",
-        "moderations",
-        "images",
-    }
-    free |= {
-        "realtime",
-        "chatkit",
-        "audio",
-        "content_provenance_checks",
-    }  # of these only some paths have objects
+    elsewhere = "organization projects dashboard usage completions embeddings moderations images"
+    # Of these only some paths have objects.
+    partly = "realtime chatkit audio content_provenance_checks"
+    free = {*elsewhere.split(), *partly.split()}
     known = {root.split("/")[0] for root in ROOTS}
     for route in endpoints.ROUTES:
         first = re.split(r"[/(]", route.path.removeprefix("(?:"))[0]
@@ -336,3 +325,48 @@ def test_the_recorded_traffic() -> None:
         made_ids += len(made(exchange["method"], target.path, output, None))
     assert found > 200
     assert made_ids > 300
+
+
+def sse(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"event: x\r\ndata: %b\r\n\r\n" % json.dumps(event).encode() for event in events)
+
+
+@given(st.integers(1, 60))
+def test_objects_of_a_stream_are_known_as_it_passes(size: int) -> None:
+    created = {"id": "resp_1", "object": "response", "background": True, "instructions": "x" * 300}
+    stream = sse(
+        {"type": "response.created", "response": created},
+        {"type": "response.output_text.delta", "delta": '"response.created" {"id": "resp_9"}'},
+        {"type": "response.output_item.done", "item": {"id": "msg_1", "type": "message"}},
+        {"type": "response.completed", "response": created | {"output": [{"id": "msg_1"}]}},
+    )
+    watch = Watch("POST", "/v1/responses", stream=True)
+    found = [made for at in range(0, len(stream), size) for made in watch.feed(stream[at : at + size])]
+    assert found == [Made("response", "resp_1", due=True, passing=True), Made("item", "msg_1", passing=True)]
+    assert watch.finish() == []
+
+
+def test_objects_of_a_coded_stream_and_of_a_run() -> None:
+    run = {"id": "run_1", "object": "thread.run", "thread_id": "thread_1"}
+    stream = gzip.compress(sse({"id": "thread_1", "object": "thread"}, run, run | {"status": "completed"}))
+    watch = Watch("POST", "/v1/threads/runs", codings=["gzip"], stream=True)
+    assert [(made.kind, made.id) for made in watch.feed(stream)] == [
+        ("thread", "thread_1"),
+        ("thread.run", "run_1"),
+    ]
+    chunk = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "choices": [{"delta": {"audio": {"id": "audio_1"}}}],
+    }
+    watch = Watch("POST", "/v1/chat/completions", {"store": True}, stream=True)
+    assert [made.id for made in watch.feed(sse(chunk, chunk))] == ["chatcmpl-1", "audio_1"]
+
+
+def test_objects_of_a_plain_answer() -> None:
+    watch = Watch("POST", "/v1/files")
+    assert watch.feed(b'{"id": ') == watch.feed(b'"file-1"}') == []
+    assert watch.finish() == [Made("file", "file-1")]
+    watch = Watch("POST", "/v1/files")
+    watch.feed(b"<html>")
+    assert watch.finish() == []
