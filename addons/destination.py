@@ -20,6 +20,8 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from addons.openai import azure
 from store.secret import Secret
 
+FAMILIES = ("api.openai.com", "*.api.openai.com", "*.openai.azure.com")
+"""The API under its other names: regions, and Azure. One that is not among the proxy's hosts is refused."""
 LOOPBACK_NAMES = ("localhost", "localhost.localdomain")
 
 
@@ -103,12 +105,17 @@ class Destinations:
     """The rule that tells OpenAI traffic from other traffic."""
 
     hosts: Sequence[str]
-    """Names of OpenAI hosts; ``*.openai.azure.com`` stands for any name below."""
+    """Names of the OpenAI hosts that are served; ``*.openai.azure.com`` stands for any name below."""
     upstream: Upstream | None = None
     """Where calls to those hosts are sent instead (option ``llm_upstream``)."""
 
     def is_openai(self, host: str | None) -> bool:
-        return host is not None and any(fnmatchcase(normalise(host), pattern) for pattern in self.hosts)
+        """Whether the API is there, as far as is known: what goes there passes the gate or not at all."""
+        return self.serves(host) or _is_among(host, FAMILIES)
+
+    def serves(self, host: str | None) -> bool:
+        """Whether calls to it may pass."""
+        return _is_among(host, self.hosts)
 
     def is_reverse(self, flow: http.HTTPFlow) -> bool:
         return isinstance(flow.client_conn.proxy_mode, ReverseMode)
@@ -131,8 +138,8 @@ class Destinations:
             if not target.tls and not is_loopback(target.host):
                 raise ValueError(f"the reverse listener's target http://{host} is not https")
             return target
-        if not self.is_openai(host):
-            raise ValueError(f"the request would go to {host}, which is not an OpenAI host of this proxy")
+        if not self.serves(host):
+            raise ValueError(not_served(host))
         if request.scheme != "https":
             raise ValueError(f"use https://{host}: a token sent by plain http can be read on its way")
         if request.port != 443:
@@ -147,7 +154,15 @@ class Destinations:
         configured = self.upstream
         if configured and (normalise(host), port) == (configured.host, configured.port):
             return True
-        return self.is_openai(host)
+        return self.serves(host)
+
+
+def not_served(host: str) -> str:
+    return f"the request would go to {host}, which is not an OpenAI host of this proxy (option llm_hosts)"
+
+
+def _is_among(host: str | None, patterns: Sequence[str]) -> bool:
+    return host is not None and any(fnmatchcase(normalise(host), pattern) for pattern in patterns)
 
 
 def names_given(flow: http.HTTPFlow) -> list[str]:

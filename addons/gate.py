@@ -17,7 +17,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addons import credential, marks, minting, model_gate, options, refusal, request_metadata, wire
 from addons.calls import Call, asks_for_websocket, open_call, open_calls
-from addons.destination import Upstream, is_loopback, is_public
+from addons.destination import Upstream, is_loopback, is_public, not_served
 from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
@@ -56,6 +56,8 @@ class Gate:
         host, port = flow.request.host, flow.request.port
         destinations = self.runtime.settings.destinations
         if destinations.is_openai(host):
+            if not destinations.serves(host):
+                return refuse(flow, refusal.destination_refused(not_served(host)))
             if port != 443:
                 return refuse(
                     flow, refusal.destination_refused(f"port {port} of {host} is not allowed, only 443")
