@@ -115,7 +115,9 @@ class Databases:
             for table in sorted(tables, key=lambda name: (name == "projects", name == "tokens", name)):
                 connection.execute(sqlalchemy.text(f"DELETE FROM {table}"))
             connection.execute(sqlalchemy.text("DELETE FROM revision WHERE id <> 1"))
-            connection.execute(sqlalchemy.text(f"UPDATE audit_head SET seq = 0, hash = '{'0' * 64}'"))
+            connection.execute(sqlalchemy.text("DELETE FROM audit_head"))
+            head = f"INSERT INTO audit_head (id, seq, hash) VALUES (1, 0, '{'0' * 64}')"
+            connection.execute(sqlalchemy.text(head))
 
     def close(self) -> None:
         self._stack.close()

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from store.audit.log import AuditLog
 from store.audit.origin import Origin
 from store.engine import Connection, engine_of
+from store.location import StoreLocation
 
 ORIGIN = Origin("os:alice@build-7", "192.0.2.7")
 
 
 @pytest.fixture
-def connection(path: Path) -> Iterator[Connection]:
-    engine = engine_of(path)
+def connection(place: StoreLocation) -> Iterator[Connection]:
+    engine = engine_of(place)
     engine.prepare()
     connection = engine.connect()
     yield connection
@@ -24,3 +24,8 @@ def connection(path: Path) -> Iterator[Connection]:
 @pytest.fixture
 def log(connection: Connection) -> AuditLog:
     return AuditLog(connection, ORIGIN)
+
+
+def written(place: StoreLocation) -> str:
+    """As another process takes it."""
+    return str(place.path) if place.url is None else place.url.reveal()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from store.audit.origin import Origin
 from store.audit.record import GENESIS
 from store.engine import Connection, engine_of
 from store.errors import StoreError
+from store.location import StoreLocation
 from tests.store.audit.conftest import ORIGIN
 
 DAY = 86_400
@@ -137,32 +135,6 @@ def test_many_rows_are_read_in_pages(connection: Connection, log: AuditLog) -> N
     assert verdict.rows == 2_500
 
 
-APPEND = """
-import sys
-from pathlib import Path
-from store.audit.log import AuditLog, Entry
-from store.audit.origin import of_process
-from store.engine import engine_of
-connection = engine_of(Path(sys.argv[1])).connect()
-log = AuditLog(connection, of_process())
-for number in range(50):
-    with connection.transaction():
-        log.add(Entry("token.create", token_id=f"{sys.argv[2]}-{number}"))
-"""
-
-
-def test_processes_append_to_one_chain(path: Path, connection: Connection, log: AuditLog) -> None:
-    writers = [
-        subprocess.Popen([sys.executable, "-c", APPEND, str(path), name], cwd=Path(__file__).parents[3])
-        for name in "abcd"
-    ]
-    assert [writer.wait(120) for writer in writers] == [0] * 4
-    verdict = log.verify()
-    assert verdict.whole
-    assert verdict.rows == 200
-    assert len({record.token_id for record in log.records()}) == 200
-
-
 def test_changed_names_the_fields_that_differ() -> None:
     before = {"name": "a", "active": True, "gone": 1}
     after = {"name": "b", "active": True, "new": 2}
@@ -173,10 +145,10 @@ def test_changed_names_the_fields_that_differ() -> None:
 
 
 def test_a_second_log_on_another_connection_sees_the_first(
-    path: Path, connection: Connection, log: AuditLog
+    place: StoreLocation, connection: Connection, log: AuditLog
 ) -> None:
     fill(connection, log, 2)
-    other = engine_of(path).connect()
+    other = engine_of(place).connect()
     try:
         assert AuditLog(other, ORIGIN).head() == log.head()
     finally:

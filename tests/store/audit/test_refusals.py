@@ -14,6 +14,7 @@ from store.audit.record import Record
 from store.audit.refusals import BURST, MOST, OTHERS, PER_MINUTE, Refusals
 from store.engine import Connection, engine_of
 from store.errors import StoreUnavailable
+from store.location import StoreLocation
 from tests.live.harness import wait_for
 
 
@@ -33,11 +34,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def noted(
-    path: Path, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    place: StoreLocation, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Refusals]:
     monkeypatch.setattr(refusals, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(refusals, "RETRY_SECONDS", 0.01)
-    noted = Refusals(engine_of(path), clock=clock)
+    noted = Refusals(engine_of(place), clock=clock)
     yield noted
     noted.close()
 
