@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from addons.management_api.errors import busy
 from store.audit.origin import Origin
-from store.errors import NotFound, StoreUnavailable
+from store.engine import engine_of
 from store.location import StoreLocation
 from store.tokens import TokenStore
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class StoreThread:
-    """Does one thing after another. The store is opened for each: it may have been replaced meanwhile."""
+    """Does one thing after another, each on a connection of its own: the store may have been replaced."""
 
     def __init__(self, location: StoreLocation) -> None:
         self._location = location
@@ -40,10 +40,8 @@ class StoreThread:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[[TokenStore], T], origin: Origin) -> T:
-        try:
-            store = TokenStore.open(self._location, create=False, origin=origin)
-        except NotFound as error:
-            raise StoreUnavailable(str(error)) from error
+        # Its schema is up to date: the proxy has seen to that when it started.
+        store = TokenStore(self._location, engine_of(self._location).connect(), origin)
         try:
             return work(store)
         finally:

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,8 +20,8 @@ from websockets.sync.client import connect
 
 from store.tokens import TokenStore
 from tests.live.clients import HELLO, MODEL, authorised, chat, http, reverse_sdk, sdk
-from tests.live.conftest import REAL_KEY, StartProxy, Tenant
-from tests.live.harness import Proxy, wait_for
+from tests.live.conftest import REAL_KEY, Running, StartProxy, Tenant
+from tests.live.harness import wait_for
 from tests.live.realtime_server import RealtimeServer
 from tests.live.upstream import Answer, Upstream
 
@@ -30,6 +31,14 @@ OURS = {
     "X-LLMProxy-Metadata-Team": "not allowed",
     "X-LLMProxy-Debug": "1",
 }
+
+
+StartShared = Callable[..., Running]
+
+
+@pytest.fixture(scope="module")
+def running(start_shared: StartShared) -> Running:
+    return start_shared()
 
 
 def names(upstream: Upstream) -> set[str]:
@@ -69,17 +78,15 @@ def test_headers_are_kept_where_allowed_and_never_go_upstream(
     assert b"s-42" not in saved.read_bytes()
 
 
-def test_no_claim_takes_the_place_of_the_tokens_user(
-    start_proxy: StartProxy, tenant: Tenant, upstream: Upstream
-) -> None:
-    proxy = start_proxy()
+def test_no_claim_takes_the_place_of_the_tokens_user(running: Running) -> None:
+    tenant = running.tenant
     _, text = tenant.store.create_token(
         tenant.project.id, metadata={"app_user_id": "ada"}, header_metadata=["user_id", "app_user_id"]
     )
     headers = {"X-LLMProxy-Metadata-User-Id": "mallory", "X-LLMProxy-Metadata-App-User-Id": "eve"}
     claims: dict[str, Any] = {"user": "u", "safety_identifier": "s", "metadata": {"user_id": "m"}}
-    chat(sdk(proxy, text.reveal()), extra_headers=headers, **claims)
-    call = proxy.wait_call()
+    chat(sdk(running.proxy, text.reveal()), extra_headers=headers, **claims)
+    call = running.events(1)[0]
     assert call["user"] == {"id": "ada", "source": "token_metadata.app_user_id"}
     assert call["token_metadata"] == {"app_user_id": "ada"}
     assert call["user_claims"] == {
@@ -89,10 +96,11 @@ def test_no_claim_takes_the_place_of_the_tokens_user(
         "user": "u",
         "metadata.user_id": "m",
     }
-    assert {name: upstream.requests[0].json[name] for name in claims} == claims
+    assert {name: running.upstream.requests[-1].json[name] for name in claims} == claims
 
 
-def test_a_key_in_a_header_is_on_no_record(proxy: Proxy, tenant: Tenant, upstream: Upstream) -> None:
+def test_a_key_in_a_header_is_on_no_record(running: Running) -> None:
+    tenant, proxy = running.tenant, running.proxy
     _, text = tenant.store.create_token(tenant.project.id, header_metadata=["session_id"])
     token, other = text.reveal(), "sk-proj-0123456789abcdefABCDEF"
     headers = {
@@ -101,14 +109,14 @@ def test_a_key_in_a_header_is_on_no_record(proxy: Proxy, tenant: Tenant, upstrea
         "X-LLMProxy-Metadata-Mail": token,
     }
     chat(sdk(proxy, token), extra_headers=headers)
-    call = proxy.wait_call()
+    call = running.events(1)[0]
     assert call["request_metadata"] == {"session_id": "[redacted] [redacted]"}
     assert call["dropped"] == {"request_metadata": ["[redacted]", "mail"]}
     spool = b"".join(file.read_bytes() for file in proxy.spool.rglob("*") if file.is_file())
     for key in (token, other):
         assert key.encode() not in spool
         assert key.lower().replace("-", "_").encode() not in spool
-    assert not {name for name in names(upstream) if name.startswith("x-llmproxy")}
+    assert not {name for name in names(running.upstream) if name.startswith("x-llmproxy")}
 
 
 def test_trailers_do_not_go_upstream(start_proxy: StartProxy, tenant: Tenant) -> None:
@@ -139,28 +147,31 @@ def test_trailers_do_not_go_upstream(start_proxy: StartProxy, tenant: Tenant) ->
     assert b"x-llmproxy-metadata-team" not in saved.read_bytes(), "the flow, which is what goes out, has none"
 
 
-def test_a_changed_allowance_holds_from_the_next_call(proxy: Proxy, tenant: Tenant) -> None:
+def test_a_changed_allowance_holds_from_the_next_call(running: Running) -> None:
+    tenant = running.tenant
     token_id, token = tenant.token()
-    client = sdk(proxy, token)
+    client = sdk(running.proxy, token)
     headers = {"X-LLMProxy-Metadata-Team": "red"}
     chat(client, extra_headers=headers)
     tenant.store.update_token(token_id, header_metadata=["team"])
     chat(client, extra_headers=headers)
     tenant.store.update_project(tenant.project.id, metadata={"env": "test"})
     chat(client, extra_headers=headers)
-    first, second, third = proxy.wait_calls(3)
+    tenant.store.update_project(tenant.project.id, metadata={})
+    first, second, third = running.events(3)
     assert (first["request_metadata"], first["dropped"]) == ({}, {"request_metadata": ["team"]})
     assert (second["request_metadata"], second["dropped"]) == ({"team": "red"}, {})
     assert third["token_metadata"] == {"env": "test"}
 
 
-def test_refused_calls_name_what_they_sent(proxy: Proxy, tenant: Tenant, upstream: Upstream) -> None:
+def test_refused_calls_name_what_they_sent(running: Running) -> None:
+    before = len(running.upstream.requests)
     with pytest.raises(openai.AuthenticationError):
-        chat(sdk(proxy, "sk-llmp-unknown"), extra_headers=OURS)
-    call = proxy.wait_call()
+        chat(sdk(running.proxy, "sk-llmp-unknown"), extra_headers=OURS)
+    call = running.events(1)[0]
     assert (call["outcome"], call["request_metadata"]) == ("refused", {})
     assert set(call["dropped"]["request_metadata"]) == {"session_id", "user_id", "team", "x_llmproxy_debug"}
-    assert not upstream.requests
+    assert len(running.upstream.requests) == before
 
 
 def test_a_realtime_handshake(start_proxy: StartProxy, tenant: Tenant, authority: trustme.CA) -> None:
