@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from mitmproxy import http
 from uuid_utils import uuid7
@@ -24,6 +25,9 @@ from addons.request_metadata import NONE, RequestMetadata
 from store.minted import Minted
 from store.models import Grant
 from store.secret import Secret
+
+if TYPE_CHECKING:
+    from addons.policy.reservation import Hold
 
 
 def asks_for_websocket(request: http.Request) -> bool:
@@ -81,6 +85,8 @@ class Call:
     """Get the answer as it passes, unless it is held whole."""
     object_watch: Watch | None = None
     """Notes the objects that the answer makes."""
+    hold: Hold | None = None
+    """What it has reserved of its limits (:mod:`addons.policy.reservation`)."""
     held_whole: bool = False
     """Whether the answer is kept back until it is whole: to be changed, until what it has made is known
     (:mod:`addons.ownership`), or until its event is on disk (``llm_durability``)."""

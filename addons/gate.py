@@ -1,7 +1,8 @@
 """The gate: no request reaches OpenAI without a valid token, and no token sees the real key.
 
-Everything is decided before upstream is dialled: in ``requestheaders`` in the order of
-:func:`store.lookup.check`, then the quota, then the endpoint; in ``request``, with the body, the model.
+Everything is decided before upstream is dialled: in ``requestheaders`` what :func:`store.lookup.check` looks
+at, the client's network and the endpoint; in ``request``, with the body, the model and the answer's length.
+Last the call is reserved (:mod:`store.ledger`), so that a refusal uses nothing up.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from addons.fail_closed import fail_closed, refuse
 from addons.openai.azure import azure
 from addons.openai.endpoints import Endpoint, resolve
 from addons.ownership import Ownership
-from addons.policy import access, output
+from addons.policy import access, output, reservation
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
 from store import minted
@@ -157,17 +158,9 @@ class Gate:
             upstream = self.runtime.settings.destinations.resolve(flow)
         except ValueError as error:
             return refusal.destination_refused(str(error))
-        key = None
-        if why_not is None:
-            key = call.minted.secret if call.minted else await self.key_of(grant.project, services.keys)
-        if grant.token.max_requests is not None:
-            # Of a session each answer is a call, and claimed when it begins.
-            consume = why_not is None and not asks_for_websocket(flow.request)
-            claim = services.quota.claim(grant.token.id, consume=consume)
-            if not await asyncio.wrap_future(claim):
-                return refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
-        if key is None:
+        if why_not is not None:
             return why_not
+        key = call.minted.secret if call.minted else await self.key_of(grant.project, services.keys)
         if asks_for_websocket(flow.request):
             if not _is_websocket(flow.request):
                 return refusal.NO_WEBSOCKET
@@ -177,6 +170,8 @@ class Gate:
         call.models = access.models(grant, self.runtime.settings.models)
         request = flow.request
         if why_not := model_gate.take_form(request, call) or self.ownership.take_form(request, call):
+            return why_not
+        if why_not := await self.reserve_early(call, services):
             return why_not
         if endpoint.risk == "key_minting":
             flow.metadata[marks.MINTS] = True
@@ -216,15 +211,34 @@ class Gate:
         except TimeoutError:
             raise KeyUnavailable("its source does not answer") from None
 
+    async def reserve_early(self, call: Call, services: Services) -> Refusal | None:
+        """For what goes upstream before the hook `request`, or has no body."""
+        request, settings = call.flow.request, self.runtime.settings
+        if asks_for_websocket(request):
+            # Of a session each answer is a call, and reserved when it is asked for.
+            return await reservation.look(call, services.clerk)
+        if not request.stream or call.grant is None or not call.grant.needs_claim:
+            return None
+        wanted = reservation.of_upload(request, call, settings.prices, services.history)
+        if isinstance(wanted, Refusal):
+            return wanted
+        return await reservation.take(call, wanted, services.clerk)
+
     @fail_closed
     async def request(self, flow: http.HTTPFlow) -> None:
-        """Once the body is there, and still before upstream is dialled: the model, whose objects it uses."""
+        """Once the body is there, and still before upstream is dialled: the model, the length of the answer,
+        whose objects it uses; last the reservation, so that no refusal uses anything up."""
         call = open_calls.get(flow.id)
         if call is None or call.refused or flow.response or flow.error:
             return None
         # They come with the body's end, and are no part of the API.
         flow.request.trailers = None
-        why_not = self.judge_body(flow.request, call) or await self.ownership.judge_body(flow.request, call)
+        request = flow.request
+        why_not = (
+            self.judge_body(request, call)
+            or await self.ownership.judge_body(request, call)
+            or await self.reserve(request, call)
+        )
         if why_not is not None:
             call.refused = why_not.code
             return refuse(flow, why_not)
@@ -232,10 +246,27 @@ class Gate:
 
     def judge_body(self, request: http.Request, call: Call) -> Refusal | None:
         """What has to be read from the body, and is read only then."""
-        if call.grant is None or not (model_gate.is_restricted(call) or output.is_limited(call)):
+        if not (model_gate.is_restricted(call) or output.is_limited(call)):
             return None
         asked = model_gate.asked(request, call)
         return model_gate.judge(call, asked) or output.judge(request, call, model_gate.known(call, asked))
+
+    async def reserve(self, request: http.Request, call: Call) -> Refusal | None:
+        """Take what the call may use off its limits."""
+        services, prices = self.runtime.services, self.runtime.settings.prices
+        if call.grant is None or not call.grant.needs_claim or call.hold is not None:
+            return None
+        if asks_for_websocket(request):
+            return None
+        if services is None:
+            return refusal.SEALED
+        wanted = await reservation.of_request(request, call, prices, services.history)
+        if isinstance(wanted, Refusal):
+            return wanted
+        try:
+            return await reservation.take(call, wanted, services.clerk)
+        except StoreUnavailable:
+            return refusal.STORE_UNAVAILABLE
 
     def refuses_other(self, host: str) -> str | None:
         """Why a host that is not OpenAI's may not be reached, or None. server_connect resolves names."""

@@ -65,7 +65,7 @@ def judge(call: Call, asked: Asked) -> Refusal | None:
 
 def asked(request: http.Request, call: Call) -> Asked:
     """The model that `call`, whose body is there, asks for."""
-    if call.request_form is not None and not request.stream:
+    if call.request_form is not None and not request.stream and not call.request_form.size:
         call.request_form.feed(request.raw_content or b"")
     headers = list(request.headers.items(multi=True))
     form = call.request_form.form() if call.request_form is not None else None

@@ -26,9 +26,11 @@ from addons.calls import open_calls
 from addons.openai.client_events import ASKS, read_head
 from addons.openai.realtime import Frame, Turn, Turns, asked_with
 from addons.opening import opening
+from addons.policy import refusals
 from addons.runtime import Runtime, Services
 from addons.session import Session, close, open_sessions, record, record_refused, refuse
 from store.errors import StoreUnavailable
+from store.ledger import Answer
 from store.lookup import Reason, check
 from store.models import rfc3339
 
@@ -126,8 +128,11 @@ class Realtime:
         if services is None:
             message.drop()
             return close(session, refusal.SEALED, INTERNAL_ERROR)
-        why_not = session_gate.judge(session, frame.data)
-        out_of_calls = why_not is None and await session_gate.claim(session, head.get("type"), services)
+        why_not = session_gate.judge(session, frame.data) or session_gate.limit_output(session, message)
+        turn_id = str(uuid7())
+        out_of_calls = why_not is None and await session_gate.claim(
+            session, turn_id, head.get("type"), message.content, services, self.runtime.settings.prices
+        )
         if why_not := why_not or out_of_calls or None:
             message.drop()
             if head.get("type") == ASKS:
@@ -138,7 +143,7 @@ class Realtime:
                 close(session, why_not, POLICY_VIOLATION)
             return None
         for turn in session.turns.take(frame):
-            turn.counted = True
+            turn.event_id, turn.counted = turn_id, True
             self._note(session, turn)
         if session.closing:
             message.drop()
@@ -152,8 +157,8 @@ class Realtime:
         if services is None:
             return close(session, refusal.SEALED, INTERNAL_ERROR)
         if not turn.counted:
-            turn.counted = True
-            self._claim(session, services)
+            turn.event_id, turn.counted = turn.event_id or str(uuid7()), True
+            self._claim(session, turn, services)
         # What Realtime is asked for may come to nothing; of Responses each request has an answer or an error.
         if not turn.opened and (turn.begun or turn.over or session.turns.sequential):
             self._open(session, turn, services)
@@ -163,7 +168,7 @@ class Realtime:
 
     def _open(self, session: Session, turn: Turn, services: Services) -> None:
         """Write the answer down: whatever happens to the proxy from now on, it leaves an event."""
-        turn.event_id, turn.opened = str(uuid7()), True
+        turn.event_id, turn.opened = turn.event_id or str(uuid7()), True
         now = rfc3339(datetime.now(UTC))
         known = {"event_id": turn.event_id, "timestamp": now, "response_id": turn.id, "closes_as": None}
         if model := turn.model or session.turns.model:
@@ -174,14 +179,19 @@ class Realtime:
         except OSError:
             close(session, refusal.SPOOL_UNAVAILABLE, INTERNAL_ERROR)
 
-    def _claim(self, session: Session, services: Services) -> None:
-        """Take an answer that nobody asked for off the token's quota, if it has one; it has begun already."""
-        task = asyncio.get_running_loop().create_task(self._await_claim(session, services))
-        self._claims.add(task)
-        task.add_done_callback(self._claims.discard)
+    def _claim(self, session: Session, turn: Turn, services: Services) -> None:
+        """Reserve for an answer that nobody asked for; it has begun already."""
+        answer = session_gate.claim_unasked(session, turn, services, self.runtime.settings.prices)
+        if answer is not None:
+            task = asyncio.get_running_loop().create_task(self._await_claim(session, answer))
+            self._claims.add(task)
+            task.add_done_callback(self._claims.discard)
 
-    async def _await_claim(self, session: Session, services: Services) -> None:
-        why_not = await session_gate.claim(session, ASKS, services)
+    async def _await_claim(self, session: Session, answer: Future[Answer]) -> None:
+        try:
+            why_not = refusals.why_not(await asyncio.wrap_future(answer))
+        except StoreUnavailable:
+            why_not = refusal.STORE_UNAVAILABLE
         if why_not is not None:
             close(session, why_not, INTERNAL_ERROR if why_not.status >= 500 else POLICY_VIOLATION)
 

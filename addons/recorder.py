@@ -102,6 +102,7 @@ class Recorder:
         exchange.session_end = session_end
         exchange.drained = call.left and outcome == "ok"
         exchange.recorded = recorded
+        services.clerk.ended(call.id)
         services.worker.put(exchange)
         _show_bodies(call)
 

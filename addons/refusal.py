@@ -31,6 +31,8 @@ class Refusal:
     """Whether the API gives no code in this case: then the client sees none, either."""
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further ones of the answer."""
 
     def response(self) -> http.Response:
         """The answer to the client; a new request id for each."""
@@ -40,6 +42,7 @@ class Refusal:
             "content-type": "application/json",
             "x-request-id": f"req_{token_hex(16)}",
             "x-should-retry": "false" if self.retry_after is None else "true",
+            **dict(self.headers),
         }
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -65,12 +68,6 @@ BY_REASON: dict[Reason, Refusal] = {
     ),
     Reason.PROJECT_INACTIVE: Refusal(
         403, "project_inactive", "The project of this proxy token is not active."
-    ),
-    Reason.QUOTA_EXHAUSTED: Refusal(
-        429,
-        "insufficient_quota",
-        "The proxy token has used all the requests that it was given.",
-        type="insufficient_quota",
     ),
     Reason.ENDPOINT_NOT_ALLOWED: Refusal(
         403, "endpoint_not_allowed", "This endpoint is not allowed through the proxy (option llm_endpoints)."

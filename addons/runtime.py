@@ -1,4 +1,4 @@
-"""What the addons share: the parsed options, the store, the quota clerk and the worker."""
+"""What the addons share: the parsed options, the store, the ledger and the worker."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from addons import declared, mitm, options, seal, wire
 from addons.calls import open_calls
 from addons.closing import Closing
 from addons.cost import cost_of
+from addons.policy.history import History
 from addons.reporter import Reporter
 from addons.settling import Settling
 from addons.worker import Worker
@@ -29,7 +30,6 @@ from store.lookup import Lookup, lookup_of
 from store.minted import Mint
 from store.models import Project
 from store.object_clerk import ObjectClerk
-from store.quota import QuotaClerk
 from store.spool import Journal, open_spool
 from store.spool.rolled import RolledMark
 from store.status import StatusFile
@@ -48,9 +48,9 @@ class Services:
 
     lookup: Lookup
     keys: KeyCache
-    quota: QuotaClerk
     objects: ObjectClerk
     clerk: Clerk
+    history: History
     settling: Settling
     closing: Closing
     worker: Worker
@@ -144,7 +144,6 @@ class Runtime:
         if services.forwarder is not None:
             services.forwarder.close()
         services.reporter.close()
-        services.quota.close()
         services.objects.close()
         services.lookup.close()
         services.keys.close()
@@ -165,7 +164,6 @@ class Runtime:
             tokens = TokenStore.open(store)
             plain = tokens.keys.check()
             lookup = lookup_of(store, grace_seconds=self.settings.store_grace)
-            quota = QuotaClerk(store)
             objects = ObjectClerk(store)
         except (StoreError, OSError) as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_store: {error}") from error
@@ -187,7 +185,8 @@ class Runtime:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
         engine = engine_of(store)
         clerk = Clerk(engine)
-        settling = Settling(clerk, mark, writer.writer)
+        history = History()
+        settling = Settling(clerk, mark, writer.writer, history)
         closing = Closing(spool, self.settings.prices, engine, clerk)
         worker = Worker(writer, settling)
         clerk.on_reached = worker.put_marks
@@ -198,7 +197,7 @@ class Runtime:
             else None
         )
         return Services(
-            *(lookup, keys, quota, objects, clerk, settling, closing),
+            *(lookup, keys, objects, clerk, history, settling, closing),
             *(worker, journal, reporter, forwarder, Mint(store)),
         )
 

@@ -38,6 +38,8 @@ class Session:
     end: SessionEnd = field(default_factory=SessionEnd)
     looking: Future[Grant | None] | None = None
     """What the store on a server is going to say of its token."""
+    reserved: set[str] = field(default_factory=set)
+    """Ids of answers for which something is held, and that are not recorded yet."""
     unreadable: int = 0
     """Times in a row that the store could not be read."""
 
@@ -85,6 +87,8 @@ def record(session: Session, turn: Turn, outcome: str, services: Services) -> No
     """Hand an answer that is over to the worker, and add it to the session's totals."""
     exchange = _exchange(session, turn, outcome)
     exchange.error_code = session.closing.code if session.closing and not turn.whole else None
+    session.reserved.discard(exchange.id)
+    services.clerk.ended(exchange.id)
     services.worker.put(exchange)
     end = session.end
     if turn.transcription:
@@ -159,6 +163,8 @@ def finish(flow: http.HTTPFlow, outcome: str, services: Services) -> tuple[str, 
         broken, by = outcome, "proxy"
     for turn in session.turns.rest():
         record(session, turn, broken, services)
+    for turn_id in session.reserved:  # asked for, and come to nothing
+        services.clerk.release(turn_id)
     _hide_sound(flow.websocket)
     end = session.end
     end.close_code, end.closed_by, end.model = code, by, session.turns.model

@@ -6,16 +6,23 @@ In a realtime session any event may, and what it costs is seen when the server b
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import Future
+
+from mitmproxy import websocket
 
 from addons import refusal
 from addons.openai.client_events import ASKS, OF_RESPONSES, STEERS, models_named, read_head, unclear
 from addons.openai.model_of import refusing
+from addons.openai.output_cap import cap_event
+from addons.openai.prices import Prices
+from addons.openai.realtime import Turn
+from addons.policy import reservation
 from addons.refusal import Refusal
 from addons.runtime import Services
 from addons.session import Session
+from store import limits
 from store.errors import StoreUnavailable
-from store.lookup import Reason
+from store.ledger import Answer, Ask
 
 
 def judge(session: Session, data: bytes) -> Refusal | None:
@@ -49,17 +56,55 @@ def _judge_models(session: Session, data: bytes) -> Refusal | None:
     return None
 
 
-async def claim(session: Session, kind: object, services: Services) -> Refusal | None:
-    """Take a call off the token's quota for an event that asks for an answer; why not, if none is left.
+async def claim(
+    session: Session, turn_id: str, kind: object, data: bytes, services: Services, prices: Prices
+) -> Refusal | None:
+    """Reserve for an event that asks for an answer, under the answer's id; why not, if nothing is left.
 
-    What is added to an answer (`response.steer`) needs one left, and takes none: the answer that the server
-    begins for it does.
+    What is added to an answer (`response.steer`) needs something left, and takes nothing: the answer that the
+    server begins for it does.
     """
     grant = session.call.grant
-    if kind not in (ASKS, STEERS) or grant is None or grant.token.max_requests is None:
+    if kind not in (ASKS, STEERS) or grant is None or not grant.needs_claim:
         return None
-    claim = services.quota.claim(grant.token.id, consume=kind == ASKS)
     try:
-        return None if await asyncio.wrap_future(claim) else refusal.BY_REASON[Reason.QUOTA_EXHAUSTED]
+        if kind == STEERS:
+            return await reservation.look(session.call, services.clerk)
+        wanted = await reservation.of_turn(session.call, session.turns.model, data, prices, services.history)
+        if isinstance(wanted, Refusal):
+            return wanted
+        answer = await reservation.reserve(turn_id, grant, wanted, services.clerk)
     except StoreUnavailable:
         return refusal.STORE_UNAVAILABLE
+    if answer is None:
+        session.reserved.add(turn_id)
+    return answer
+
+
+def claim_unasked(session: Session, turn: Turn, services: Services, prices: Prices) -> Future[Answer] | None:
+    """Reserve for an answer that has begun without being asked for; None where there are no limits.
+
+    Queued at once, so that it comes before the answer is settled.
+    """
+    call = session.call
+    if call.grant is None or not call.grant.needs_claim:
+        return None
+    wanted = reservation.NOTHING
+    if not turn.over:  # else it is settled right away
+        wanted = reservation.of_unasked(call, session.turns.model, prices, services.history)
+        session.reserved.add(turn.event_id)
+    return services.clerk.reserve(Ask(turn.event_id, call.grant, wanted.tokens, wanted.nano_usd))
+
+
+def limit_output(session: Session, message: websocket.WebSocketMessage) -> Refusal | None:
+    """Why the answer that an event asks for may be too long; or write the limit into the event."""
+    grant = session.call.grant
+    most = limits.max_output_tokens(*grant.limits) if grant else None
+    if most is None or (b"response.create" not in message.content and b"max_" not in message.content):
+        return None
+    capped = cap_event(message.content, most, sequential=session.turns.sequential)
+    if capped.problem is not None:
+        return refusal.output_refused(capped.problem, most, capped.param)
+    if capped.body is not None:
+        message.content = capped.body
+    return None

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 
 from addons.exchange import Exchange
+from addons.policy.history import History
 from store.event import Event
 from store.ledger import Clerk, Finished
 from store.ledger.finished import finished_of
@@ -24,8 +24,9 @@ Recorded = tuple[Exchange, Event]
 class Settling:
     """For the worker's thread. Nothing here waits for the store."""
 
-    def __init__(self, clerk: Clerk, mark: RolledMark, writer: str) -> None:
+    def __init__(self, clerk: Clerk, mark: RolledMark, writer: str, history: History) -> None:
         self._clerk = clerk
+        self._history = history
         self._mark = mark
         self._writer = writer
         self._last = 0
@@ -45,6 +46,8 @@ class Settling:
         first = last - len(calls) + 1
         try:
             finished = [_finished(call, first + place) for place, call in enumerate(calls)]
+            for each, (_, event) in zip(finished, calls, strict=True):
+                self._history.add(each, event)
         except Exception:  # they are on disk, and are taken in from there after the next start
             logger.exception("llmproxy: %d calls are not counted in the store yet", len(calls))
             return
@@ -74,6 +77,4 @@ def _finished(call: Recorded, number: int) -> Finished:
     exchange, event = call
     finished = finished_of(event, seq=number, sent=exchange.sent)
     assert finished is not None  # an exchange is a call, or a session
-    # A token's quota counted the call when it was claimed (store.quota).
-    claimed = exchange.grant is not None and exchange.grant.token.max_requests is not None
-    return replace(finished, request=finished.request and not claimed)
+    return finished

@@ -39,7 +39,6 @@ class Reason(Enum):
     EXPIRED = "expired"
     REPLACED = "replaced"
     PROJECT_INACTIVE = "project_inactive"
-    QUOTA_EXHAUSTED = "quota_exhausted"
     ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
 
 

@@ -19,11 +19,13 @@ from addons.management_api.handlers import routes as api_routes
 from addons.openai.counting.tally import Approximate, Missing
 from addons.openai.objects import Ref
 from addons.openai.objects.kinds import FILE, JOB, RESPONSE
+from addons.policy import refusals as limits
 from dispatch import message
 from dispatch.catalog import BUILT_IN
 from dispatch.delivery import Totals
 from dispatch.metrics import DispatchCollector
 from scripts.cli import main
+from store.ledger import Answer, Hit
 from tests.addons.test_event import exchange
 
 CONTEXT = click.Context(main)
@@ -113,6 +115,10 @@ def test_every_refusal_is_documented() -> None:
             refusal.event_refused(""),
             refusal.network_refused(None, "", []),
             refusal.output_refused("", 0, None),
+            limits.unpriced(""),
+            limits.unbounded(""),
+            limits.ended(Hit("usd/day", "token", 1, 1, 1)),
+            *filter(None, [limits.why_not(Answer(Hit("max_concurrent", "token", 1, 1, 1)))]),
         ]
     }
     table = README.split("### What clients see")[1].split("\n## ")[0]

@@ -5,12 +5,13 @@ As in :mod:`addons.openai.include_usage` the body is never written anew: all its
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from addons.openai.client_events import ASKS, as_object
 from addons.openai.counting import rules
-from addons.openai.endpoints import Endpoint, ModelIn
+from addons.openai.endpoints import Endpoint, ModelIn, resolve
 from addons.openai.include_usage import BOM
 from addons.openai.members import Member, last, members
 from addons.openai.most import DEFAULT_COMPLETION, choices
@@ -22,6 +23,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "assistants": ("max_completion_tokens",),
 }
 """What limits the output, by endpoint."""
+RESPONSES = resolve("POST", "/v1/responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,29 @@ def _field(endpoint: str, model: str | None) -> str:
     return FIELDS[endpoint][0]
 
 
-def cap_response(response: Any, most: int) -> Capped | int:
-    """The same for the `response` of a realtime ``response.create``: a refusal, or what is to be written."""
-    said = response.get("max_output_tokens") if isinstance(response, Mapping) else None
-    if said is None:
-        return most
-    if said == "inf" or isinstance(said, bool) or not isinstance(said, int) or said > most:
-        problem = f"max_output_tokens {str(said)[:40]} is more than {most}"
-        return Capped(problem=problem, param="response.max_output_tokens")
-    return said
+def cap_event(data: bytes, most: int, *, sequential: bool) -> Capped:
+    """The same for an event of a session's client. `sequential`: of Responses, not of Realtime.
+
+    >>> cap_event(b'{"type":"response.create"}', 50, sequential=False).body
+    b'{"type":"response.create","response":{"max_output_tokens":50}}'
+    """
+    event = as_object(data)
+    if sequential:
+        return cap(data, RESPONSES, None, most) if event.get("type") == ASKS else Capped()
+    for place in ("response", "session"):
+        said = event.get(place)
+        for name in ("max_output_tokens", "max_response_output_tokens"):
+            asked = said.get(name) if isinstance(said, dict) else None
+            if asked is None:
+                continue
+            if isinstance(asked, bool) or not isinstance(asked, int) or asked > most:
+                return Capped(
+                    problem=f"{name} {str(asked)[:40]} is more than {most}", param=f"{place}.{name}"
+                )
+    if event.get("type") != ASKS:
+        return Capped()
+    response = event.get("response") or {}
+    if not isinstance(response, dict) or response.get("max_output_tokens") is not None:
+        return Capped()
+    response = {**response, "max_output_tokens": most}
+    return Capped(json.dumps({**event, "response": response}, separators=(",", ":")).encode())

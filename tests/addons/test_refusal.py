@@ -6,6 +6,8 @@ import openai
 import pytest
 
 from addons import refusal
+from addons.policy import refusals
+from store.ledger import Hit
 from store.lookup import Reason
 
 ALL = [*refusal.BY_REASON.values(), refusal.INTERNAL, refusal.SEALED, refusal.STORE_UNAVAILABLE]
@@ -31,7 +33,7 @@ def test_each_response_has_a_request_id_of_its_own() -> None:
 
 
 def test_only_what_may_heal_is_worth_another_try() -> None:
-    quota = refusal.BY_REASON[Reason.QUOTA_EXHAUSTED].response()
+    quota = refusals.ended(Hit("max_requests", "token", 5, 5, 1)).response()
     assert quota.headers["x-should-retry"] == "false"
     assert "retry-after" not in quota.headers
     store = refusal.STORE_UNAVAILABLE.response()

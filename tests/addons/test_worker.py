@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from addons.capture import Body
 from addons.exchange import Exchange
+from addons.policy.history import History
 from addons.settling import Settling
 from addons.worker import Worker
 from store.engine import engine_of
@@ -68,7 +69,7 @@ class Disk:
 def settling(folder: Path, writer: str) -> Settling:
     engine = engine_of(folder / "store.db")
     engine.prepare()
-    return Settling(Clerk(engine), RolledMark(folder / "spool", writer), writer)
+    return Settling(Clerk(engine), RolledMark(folder / "spool", writer), writer, History())
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai.endpoints import resolve
-from addons.openai.output_cap import Capped, cap, cap_response, is_capped
+from addons.openai.output_cap import Capped, cap, cap_event, is_capped
 
 CHAT = resolve("POST", "/v1/chat/completions")
 PATHS = {
@@ -115,13 +115,32 @@ def test_all_else_stays(body: dict[str, Any], most: int) -> None:
     assert json.loads(capped.body) == {**json.loads(text), "max_completion_tokens": most}
 
 
-@pytest.mark.parametrize(("said", "written"), [({}, 50), (None, 50), ({"max_output_tokens": 7}, 7)])
-def test_of_an_answer_in_a_session(said: Any, written: int) -> None:
-    assert cap_response(said, 50) == written
+@pytest.mark.parametrize(
+    ("event", "written"),
+    [
+        ({"type": "response.create"}, {"max_output_tokens": 50}),
+        ({"type": "response.create", "response": {"a": "é"}}, {"a": "é", "max_output_tokens": 50}),
+        ({"type": "response.create", "response": {"max_output_tokens": 7}}, None),
+        ({"type": "session.update", "session": {"max_output_tokens": 50}}, None),
+        ({"type": "conversation.item.create", "item": {"max_output_tokens": 999}}, None),
+    ],
+)
+def test_an_event_of_realtime(event: dict[str, Any], written: dict[str, Any] | None) -> None:
+    capped = cap_event(json.dumps(event).encode(), 50, sequential=False)
+    assert capped.problem is None
+    assert (capped.body and json.loads(capped.body)) == (written and {**event, "response": written})
 
 
 @pytest.mark.parametrize("said", ["inf", 51, True, 1.5])
-def test_an_answer_in_a_session_that_asks_for_more(said: Any) -> None:
-    refused = cap_response({"max_output_tokens": said}, 50)
-    assert isinstance(refused, Capped)
-    assert refused.param == "response.max_output_tokens"
+@pytest.mark.parametrize("kind", ["response", "session"])
+def test_an_event_of_realtime_that_asks_for_more(said: Any, kind: str) -> None:
+    event = {"type": "response.create", kind: {"max_output_tokens": said}}
+    assert cap_event(json.dumps(event).encode(), 50, sequential=False).param == f"{kind}.max_output_tokens"
+
+
+def test_an_event_of_responses() -> None:
+    assert cap_event(b'{"type":"response.create"}', 50, sequential=True).body == (
+        b'{"type":"response.create","max_output_tokens":50}'
+    )
+    assert cap_event(b'{"type":"response.create","max_output_tokens":51}', 50, sequential=True).param
+    assert cap_event(b'{"type":"response.steer"}', 50, sequential=True) == Capped()
