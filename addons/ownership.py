@@ -66,7 +66,7 @@ class Ownership:
         """Why a body may not pass: it names an object of another's. For the gate."""
         if self.runtime.settings.ownership == "off" or request.stream or call.grant is None:
             return None
-        body = request.raw_content or b""
+        body = _body(call)  # as the headers describe it
         found: References = await _aside(len(body), lambda: _read(call, body))
         if found.unclear is not None:
             return refusal.unclear_references(found.unclear)
