@@ -132,16 +132,6 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """Calls that a token made."""
-
-    calls: int
-    last_at: datetime
-    address: str | None
-    """Of the last call's client."""
-
-
-@dataclass(frozen=True, slots=True)
 class TokenOrder:
     """A token to make; see :meth:`store.tokens.TokenStore.create_tokens`."""
 

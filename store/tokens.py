@@ -19,7 +19,7 @@ from store.engine import Connection, engine_of
 from store.errors import Conflict, Invalid, NotFound
 from store.limits import NONE, Limits
 from store.location import Place, StoreLocation
-from store.models import Project, Selection, Token, TokenOrder, Use, rfc3339
+from store.models import Project, Selection, Token, TokenOrder, rfc3339
 from store.project_keys import ProjectKeys
 from store.rows import project_of, token_of, token_row
 from store.secret import Secret
@@ -322,25 +322,6 @@ class TokenStore:
             if not found:
                 change.note(None, {}, reason=reason)
         return revoked
-
-    def record_use(self, uses: Mapping[str, Use]) -> None:
-        """Add calls to the tokens' counts and move their last use, in one transaction.
-
-        Calls of a token with `max_requests` are counted by the quota clerk already; give 0 for those.
-        """
-        with self._connection.transaction():
-            for token_id, use in uses.items():
-                self._connection.run(
-                    "UPDATE tokens SET request_count = request_count + :calls, last_used_from = CASE "
-                    "WHEN coalesce(last_used_at, '') <= :last THEN coalesce(:address, last_used_from) "
-                    "ELSE last_used_from END, last_used_at = CASE "
-                    "WHEN coalesce(last_used_at, '') <= :last THEN :last ELSE last_used_at END "
-                    "WHERE id = :id",
-                    calls=use.calls,
-                    last=rfc3339(use.last_at),
-                    address=use.address,
-                    id=token_id,
-                )
 
     def _check_key(self, api_key: str) -> None:
         """Raises Invalid for what is neither a key nor a reference, such as one of our own tokens."""

@@ -11,9 +11,9 @@ import pytest
 from store.errors import StoreUnavailable
 from store.location import StoreLocation
 from store.lookup import Lookup, Reason, check, lookup_of
-from store.models import Use
 from store.tokens import TokenStore
 from tests.store.engines import found, let_it_hold
+from tests.store.uses import use
 
 KEY = "sk-live-1234567890"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -82,7 +82,7 @@ def test_changes_of_another_process_hold_at_once(
 def test_counting_does_not_empty_the_memory(store: TokenStore, lookup: Lookup) -> None:
     token, text = store.create_token("acme")
     grant = found(lookup, text.reveal())
-    store.record_use({token.id: Use(1, NOW, None)})
+    use(store, token.id, NOW)
     assert found(lookup, text.reveal()) is grant
 
 

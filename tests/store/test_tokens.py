@@ -10,8 +10,9 @@ import pytest
 
 from store.database import connect
 from store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
-from store.models import Selection, TokenOrder, Use
+from store.models import Selection, TokenOrder
 from store.tokens import TokenStore
+from tests.store.uses import use
 
 KEY = "sk-live-1234567890"
 
@@ -144,15 +145,16 @@ def test_no_tokens_for_an_inactive_project(store: TokenStore) -> None:
         store.create_token("acme")
 
 
-def test_record_use(store: TokenStore) -> None:
+def test_calls_are_counted_and_the_last_use_is_kept(store: TokenStore) -> None:
     store.create_project("acme", KEY)
     token, _ = store.create_token("acme")
     late, early = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    store.record_use({token.id: Use(3, late, "192.0.2.1"), "unknown": Use(1, late, None)})
-    store.record_use({token.id: Use(2, early, "192.0.2.2")})
+    use(store, token.id, late, "192.0.2.1", calls=3)
+    use(store, token.id, early, "192.0.2.2", calls=2)
+    use(store, "unknown", late)
     used = store.get_token(token.id)
     assert (used.request_count, used.last_used_at, used.last_used_from) == (5, late, "192.0.2.1")
-    store.record_use({token.id: Use(0, late + timedelta(days=1), None)})
+    use(store, token.id, late + timedelta(days=1))
     assert store.get_token(token.id).last_used_from == "192.0.2.1", "the last that is known"
 
 
@@ -174,7 +176,7 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
 def test_rotation_keeps_what_belongs_to_the_id(store: TokenStore) -> None:
     store.create_project("acme", KEY)
     token, first = store.create_token("acme", max_requests=5, metadata={"team": "search"})
-    store.record_use({token.id: Use(2, datetime(2026, 5, 1, tzinfo=UTC), "192.0.2.1")})
+    use(store, token.id, datetime(2026, 5, 1, tzinfo=UTC), "192.0.2.1", calls=2)
     before = datetime.now(UTC)
     rotated, second = store.rotate_token(token.id, overlap=timedelta(hours=1))
     assert first.reveal() != second.reveal()
@@ -236,7 +238,7 @@ def test_tokens_are_revoked_by_what_they_have_in_common(path: Path, store: Token
     assert selected(metadata={"team": "ads", 'o"d': "1"}) == {("acme", "ads"), ("other", "ads")}
     assert selected(metadata={"team": "ad"}) == set()
     assert selected(created_before=now - timedelta(minutes=1)) == set()
-    store.record_use({by["acme", "ads"]: Use(1, now + timedelta(days=50), None)})
+    use(store, by["acme", "ads"], now + timedelta(days=50))
     assert selected(unused_since=now + timedelta(days=40)) == set(by) - {("acme", "ads")}
     with sqlite3.connect(path) as connection:
         connection.execute(

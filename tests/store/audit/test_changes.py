@@ -25,6 +25,7 @@ from store.migrations import migrations
 from store.models import Selection, TokenOrder
 from store.tokens import TokenStore
 from tests.store.audit.conftest import written
+from tests.store.uses import use
 
 KEY = "sk-live-1234567890"
 SOON = datetime(2027, 1, 31, tzinfo=UTC)
@@ -157,8 +158,9 @@ def test_a_change_that_cannot_be_logged_is_not_made(
 
 def test_counting_calls_is_no_management_action(store: TokenStore) -> None:
     store.create_project("acme", KEY)
-    store.record_use({})
-    assert last(store).seq == 1
+    token, _ = store.create_token("acme")
+    use(store, token.id, datetime.now(UTC))
+    assert last(store).seq == 2
 
 
 def test_who_acts(place: StoreLocation) -> None:
