@@ -11,6 +11,7 @@ from addons.cost import Prices, cost_of
 from store.engine import Engine
 from store.ledger import Clerk
 from store.ledger.catch_up import catch_up
+from store.object_recovery import recover
 from store.spool import close_dead_writers
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,13 @@ class Closing:
             close_dead_writers(self._spool, self._price)
         except Exception:
             logger.exception("llmproxy: calls that an earlier run left open have no event yet")
+        try:
+            recover(self._spool, self._engine)
+        except Exception as error:
+            if not self._ended.is_set():
+                logger.error(
+                    "llmproxy: usage that an earlier run was about to count is not decided: %s", error
+                )
         try:
             catch_up(self._spool, self._engine, self._clerk)
         except Exception as error:

@@ -45,6 +45,8 @@ def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -
     event = minimal_event(exchange)
     if exchange.outcome == "ok" and (summary.error or (exchange.status or 0) >= 400):
         event["outcome"] = "http_error"
+    elif exchange.outcome == "ok" and summary.queued:
+        event["outcome"] = "queued"
     if summary.error and exchange.outcome != "refused":
         event["error"] = {
             "type": summary.error.type,
@@ -179,6 +181,9 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Price
     if usage is None and _may_have_been_billed(event, exchange, summary):
         usage = _counted(exchange, summary)
     event["usage"] = usage
+    if summary.usage_of is not None:
+        kind, id_ = summary.usage_of
+        event["usage_of"] = {"kind": kind, "id": id_, "asked_by": event["token_id"]}
     event["usage_missing"] = summary.usage_missing
     event["usage_missing_code"] = summary.usage_missing_code
     event["cost"] = cost_of(event, prices)

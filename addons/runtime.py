@@ -13,6 +13,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from addons import declared, mitm, options, seal, wire
+from addons.accounts import Accounts
 from addons.calls import open_calls
 from addons.closing import Closing
 from addons.cost import cost_of
@@ -189,6 +190,7 @@ class Runtime:
         settling = Settling(clerk, mark, writer.writer, history)
         closing = Closing(spool, self.settings.prices, engine, clerk)
         worker = Worker(writer, settling)
+        worker.accounts = Accounts(objects)
         clerk.on_reached = worker.put_marks
         reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
         forwarder = (

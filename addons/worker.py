@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from addons.accounts import Accounts
 from addons.cost import BUNDLED
 from addons.counters import Counters
 from addons.event import event_of, outline
@@ -50,6 +51,8 @@ class Worker:
         self.pressure = Pressure(spool)
         self.on_recorded: Callable[[Sequence[dict[str, Any]]], None] | None = None
         """Called in the worker's thread with events that are on disk: for those who show them."""
+        self.accounts: Accounts | None = None
+        """Decides on usage that several calls may show."""
         self._spool = spool
         self._settling = settling
         self._queue: SimpleQueue[Exchange | Event | None] = SimpleQueue()
@@ -111,7 +114,9 @@ class Worker:
             if kept := [exchange for exchange in exchanges if exchange.id not in dropped]:
                 self._record(kept)
             if served := [e for e in exchanges if e.id in dropped and e.outcome != "refused"]:
-                self._settling.dropped([(exchange, self._event(exchange)) for exchange in served])
+                calls = [(exchange, self._event(exchange)) for exchange in served]
+                self._settling.dropped(calls)
+                self._account([event for _, event in calls])
             if (marks := [item for item in batch if isinstance(item, dict)]) and self._append(marks):
                 self._settling.told(marks)
         with contextlib.suppress(OSError):
@@ -148,7 +153,8 @@ class Worker:
                 return session_record(exchange, exchange.session_end)
             except Exception as error:
                 return outline(exchange, error)
-        return event_of(exchange, capture=self.capture, prices=self.prices)
+        event = event_of(exchange, capture=self.capture, prices=self.prices)
+        return event if self.accounts is None else self.accounts.decide(event, self.writer)
 
     def _write_alone(self, exchange: Exchange, event: Event) -> None:
         try:
@@ -160,7 +166,12 @@ class Worker:
         events = [event for _, event in calls]
         if self._append(events):
             self._settling.recorded(calls, self.recorded)
+            self._account(events)
             self._tell(events)
+
+    def _account(self, events: Sequence[Event]) -> None:
+        if self.accounts is not None:
+            self.accounts.recorded(events)
 
     def _append(self, events: Sequence[Event]) -> bool:
         """Append `events`; while the disk fails, try again. Events are never dropped to go on.

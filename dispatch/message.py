@@ -58,6 +58,7 @@ FIELDS = (
     "usage",
     "usage_missing",
     "usage_missing_code",
+    "usage_of",
     "hosted_tools",
     "cost",
     "rate_limit",
@@ -206,7 +207,7 @@ def cost_usd(record: Mapping[str, Any]) -> float | None:
 
 def failed(record: Mapping[str, Any]) -> int:
     """1 for a call that did not end well, else 0."""
-    return int(record.get("outcome") != "ok")
+    return int(record.get("outcome") not in ("ok", "queued"))
 
 
 def _flat(record: Mapping[str, Any]) -> Message:

@@ -17,7 +17,7 @@ from dispatch.message import ADDED, DERIVED, FLAT, USAGE_TYPE, cost_usd
 
 ADDRESSES = ("ip", "user_agent")
 NULL, FINISH, YES, NO = Raw(b"null"), Raw(b'"finish"'), Raw(b"1"), Raw(b"0")
-TYPE, OK = msgspec.json.encode(USAGE_TYPE), b'"ok"'
+TYPE, OK = msgspec.json.encode(USAGE_TYPE), (b'"ok"', b'"queued"')
 
 _Flat = msgspec.defstruct(
     "_Flat",
@@ -53,7 +53,7 @@ def outline(line: bytes) -> Outline | None:
         flat.timestamp = NULL if flat.timestamp is UNSET else flat.timestamp
         flat.run_id = NULL if flat.event_id is UNSET else flat.event_id
         flat.event = FINISH
-        flat.failed = NO if flat.outcome is not UNSET and bytes(flat.outcome) == OK else YES
+        flat.failed = NO if flat.outcome is not UNSET and bytes(flat.outcome) in OK else YES
         flat.usage = _without(flat.usage, "raw")
         flat.error = NULL if flat.error is UNSET else _without(flat.error, "message")
         flat.client = NULL if flat.client is UNSET else _without(flat.client, *ADDRESSES)

@@ -66,5 +66,6 @@ def blank_event() -> Event:
         "usage": None,
         "usage_missing": None,
         "usage_missing_code": None,
+        "usage_of": None,
         "cost": None,
     }

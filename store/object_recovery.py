@@ -12,13 +12,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from store import objects
-from store.engine import Connection
+from store.engine import Connection, Engine
 from store.spool import journal
 from store.spool.segment import segments, writer_of
 
 
-def recover(connection: Connection, spool: Path) -> int:
+def recover(spool: Path, engine: Engine) -> int:
     """Decide on every claim whose writer is dead and wrote into this spool. Returns how many there were."""
+    connection = engine.connect()
+    try:
+        return _recover(spool, connection)
+    finally:
+        connection.close()
+
+
+def _recover(spool: Path, connection: Connection) -> int:
     claims = [row for row in objects.unsettled(connection) if row["counted_writer"]]
     if not claims:
         return 0

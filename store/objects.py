@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.engine import Connection, Row
+from store.models import Grant
+from store.rows import project_of, token_of
 
 LONGEST = 200
 """Characters of an id; a longer one is none."""
@@ -61,6 +63,8 @@ class Claim:
     id: str
     kind: str
     owner: Owner
+    grant: Grant | None
+    """Of the owner; None where the token or the project is gone."""
 
 
 def remember(
@@ -147,7 +151,13 @@ def claim(connection: Connection, id_: str, event_id: str, writer: str) -> Claim
     rows = connection.rows("SELECT * FROM objects WHERE id = :id", id=id_)
     if not rows or (not changed and not (rows[0]["counted_by"] == event_id and rows[0]["due"] == 1)):
         return None
-    return Claim(id_, rows[0]["kind"], _owner(rows[0]))
+    return Claim(id_, rows[0]["kind"], _owner(rows[0]), _grant(connection, rows[0]))
+
+
+def _grant(connection: Connection, row: Row) -> Grant | None:
+    tokens = connection.rows("SELECT * FROM tokens WHERE id = :id", id=row["token_id"])
+    projects = connection.rows("SELECT * FROM projects WHERE id = :id", id=row["project_id"])
+    return Grant(project_of(projects[0]), token_of(tokens[0])) if tokens and projects else None
 
 
 def settle(connection: Connection, event_ids: Iterable[str]) -> None:

@@ -36,6 +36,8 @@ PLACES = 128
 LARGEST = 2**53
 """Beyond this no figure is one."""
 
+SERVED = ("ok", "queued")
+"""Outcomes of calls that were answered as they should be."""
 UNREPORTED = {
     *("undecodable", "unparsable", "unread", "cut", "no_answer", "not_asked", "zero", "no_usage"),
     "proxy_died",
@@ -62,7 +64,7 @@ def line_of(event: Mapping[str, Any]) -> Line | None:
     figures = {
         "calls": 1,
         "refused": int(refused),
-        "failed": int(not refused and event.get("outcome") != "ok"),
+        "failed": int(not refused and event.get("outcome") not in SERVED),
         "unreported": int(not refused and str(event.get("usage_missing_code")) in UNREPORTED),
         "unpriced": int("usd" in cost and cost["usd"] is None),
         "input_tokens": _whole(usage.get("input_tokens")),

@@ -101,6 +101,10 @@ class Summary:
     usage_missing: str | None = None
     usage_missing_code: str | None = None
     """The kind of the reason, see :data:`addons.openai.reported.CODES`."""
+    usage_of: tuple[str, str] | None = None
+    """Kind and id of the object whose usage this is, where other calls may show it again."""
+    queued: bool = False
+    """Whether the call has only started something that goes on without it."""
     error: ApiError | None = None
     user: str | None = None
     safety_identifier: str | None = None

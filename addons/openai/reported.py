@@ -25,6 +25,7 @@ CODES = {
     "other_unit": "the call is not billed by tokens",
     "later": "the call is billed later, or elsewhere",
     "unbilled": "the call is not billed",
+    "counted": "what the answer shows is counted once, with another call",
     "no_usage": "the answer reports none",
     "unread": "the call could not be read",
 }

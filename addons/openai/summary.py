@@ -12,6 +12,7 @@ from addons.openai.body import Opened, header, open_body
 from addons.openai.hosted_tools import hosted_tools
 from addons.openai.messages import ApiError, Request, Response, Summary
 from addons.openai.model_of import model_in
+from addons.openai.objects import accounts
 from addons.openai.reported import CODES, read_usage
 
 
@@ -47,9 +48,36 @@ def summarize(request: Request, response: Response | None) -> Summary:
     summary.usage, missing = read_usage(summary, answer, response)
     if missing is not None:
         summary.usage_missing_code, summary.usage_missing = missing.code, missing.text
-    summary.hosted_tools = hosted_tools(summary.endpoint, summary.model, summary.output)
+    _settle_account(summary, request, response)
+    if summary.usage_of is None or summary.usage is not None:
+        summary.hosted_tools = hosted_tools(summary.endpoint, summary.model, summary.output)
     summary.output = without_binary(summary.output)
     return summary
+
+
+def _settle_account(summary: Summary, request: Request, response: Response) -> None:
+    """Tell the usage of an object that others may show again from the call's own."""
+    shown = (
+        None
+        if response.status >= 400
+        else accounts.shown_object(request.method, request.path, summary.request, summary.output)
+    )
+    if shown is None:
+        return
+    starts = accounts.is_queued(request.method, request.path, summary.output)
+    summary.queued = starts and response.complete
+    if shown.kind not in accounts.DEFERRED:
+        code = "counted" if summary.usage is not None else None
+    elif accounts.is_over(summary.output):
+        summary.usage_of = (shown.kind, shown.id)
+        return
+    else:
+        code = "later" if request.method.upper() == "POST" else "unbilled"
+    if code is not None:
+        summary.usage = None
+        if summary.error is None:
+            summary.usage_missing_code, summary.usage_missing = code, CODES[code]
+    summary.counted = False
 
 
 def _shown(opened: Opened) -> Any:

@@ -32,7 +32,7 @@ class Call:
 
     @property
     def failed(self) -> bool:
-        return self.shown.get("outcome") != "ok"
+        return self.shown.get("outcome") not in ("ok", "queued")
 
     @property
     def request(self) -> Any:

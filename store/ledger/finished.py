@@ -12,7 +12,7 @@ from store.event import SESSION_TYPE, USAGE_TYPE
 from store.ledger.claims import Finished
 from store.rollups import line_of, nano_usd, seconds_of
 
-UNBILLED = ("failed", "unbilled", "other_unit")
+UNBILLED = ("failed", "unbilled", "other_unit", "counted")
 """Values of `usage_missing_code` of calls that use no tokens."""
 
 

@@ -107,6 +107,8 @@ class Keeping:
             return json_answer(response)
         begun = {**response, "status": "in_progress", "output": [], "usage": None}
         events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+        if background:
+            response.update(status="completed", usage=USAGE)
         last = {"type": "response.completed", "response": response}
         lines = [
             f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in [*events, last]

@@ -69,7 +69,7 @@ def test_what_is_deleted_is_unknown(connection: Connection) -> None:
 
 def test_a_usage_is_claimed_once(connection: Connection) -> None:
     objects.remember(connection, [new("resp_1", kind="response", due=True), new("resp_2", kind="response")])
-    assert objects.claim(connection, "resp_1", "event-1", "w") == Claim("resp_1", "response", A)
+    assert objects.claim(connection, "resp_1", "event-1", "w") == Claim("resp_1", "response", A, None)
     assert objects.claim(connection, "resp_1", "event-1", "w") is not None
     assert objects.claim(connection, "resp_1", "event-2", "w") is None
     assert objects.claim(connection, "resp_2", "event-3", "w") is None
@@ -162,7 +162,7 @@ def test_notes_wait_for_a_store_that_is_away(path: Path, engine: Engine) -> None
     connection.close()
 
 
-def test_claims_of_a_process_that_was_killed(connection: Connection, tmp_path: Path) -> None:
+def test_claims_of_a_process_that_was_killed(engine: Engine, connection: Connection, tmp_path: Path) -> None:
     due = [new(id_, kind="response", due=True) for id_ in ("resp_1", "resp_2", "resp_3", "resp_4")]
     objects.remember(connection, due)
     writer, _ = open_spool(tmp_path / "spool")
@@ -176,9 +176,9 @@ def test_claims_of_a_process_that_was_killed(connection: Connection, tmp_path: P
             {"type": "llm_proxy_usage", "event_id": "event-9", "request": "event-3", "usage": {}},
         ]
     )
-    assert recover(connection, tmp_path / "spool") == 0, "it lives"
+    assert recover(tmp_path / "spool", engine) == 0, "it lives"
     writer.close()
-    assert recover(connection, tmp_path / "spool") == 3
+    assert recover(tmp_path / "spool", engine) == 3
     assert [row["id"] for row in objects.unaccounted(connection)] == ["resp_2", "resp_3", "resp_4"]
     assert [
         objects.claim(connection, f"resp_{number}", "event-8", "w") is not None for number in (1, 2, 3, 4)

@@ -1,0 +1,104 @@
+"""Usage that comes later is counted once: whoever polls, however often, over all processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.live.harness import wait_for
+from tests.live.world import OPTIONS, World, start
+
+
+@pytest.fixture(scope="module")
+def world(
+    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from start(authority, authority_file, tmp_path_factory.mktemp("world"), *OPTIONS)
+
+
+def events(world: World, id_: str, count: int) -> list[dict[str, Any]]:
+    """The events that are about an object, once there are so many."""
+
+    def found() -> list[dict[str, Any]]:
+        calls = world.proxies[0].calls()
+        return [call for call in calls if id_ in call["path"] or call["response_id"] == id_]
+
+    return wait_for(lambda: found() if len(found()) >= count else [], f"{count} events of {id_}", 40)
+
+
+def counted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in found if event["usage"]]
+
+
+def test_a_background_response_is_counted_once_and_for_its_maker(world: World) -> None:
+    maker, other = world.client("a1"), world.client("a2", 1)
+    made = maker.responses.create(model="gpt-4o", input="hi", background=True)
+    assert other.responses.retrieve(made.id).status == "queued"
+    world.keeping.complete(made.id)
+    threads = [
+        threading.Thread(target=lambda c=client: [c.responses.retrieve(made.id) for _ in range(5)])
+        for client in (maker, other, world.client("a1", 1), world.client("a2"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    maker.responses.cancel(made.id)
+    list(maker.responses.retrieve(made.id, stream=True, starting_after=1))
+    found = events(world, made.id, 24)
+    create = next(event for event in found if event["method"] == "POST" and event["path"] == "/v1/responses")
+    assert (create["outcome"], create["usage"], create["usage_missing_code"]) == ("queued", None, "later")
+    with_usage = counted(found)
+    assert len(with_usage) == 1
+    assert with_usage[0]["usage"]["total_tokens"] == 120
+    assert with_usage[0]["cost"]["usd"]
+    assert with_usage[0]["token_id"] == create["token_id"]
+    assert with_usage[0]["usage_of"]["id"] == made.id
+    codes = {event["usage_missing_code"] for event in found if not event["usage"]}
+    assert codes == {"later", "unbilled", "counted"}
+
+
+def test_a_background_stream_has_its_usage_and_no_look_has_it_again(world: World) -> None:
+    client = world.client("a1")
+    stream = list(client.responses.create(model="gpt-4o", input="hi", background=True, stream=True))
+    id_ = stream[0].response.id  # type: ignore[union-attr]
+    client.responses.retrieve(id_)
+    world.client("a2", 1).responses.retrieve(id_)
+    assert [event["method"] for event in counted(events(world, id_, 3))] == ["POST"]
+
+
+def test_a_stored_answer_is_not_counted_again(world: World) -> None:
+    client = world.client("a1")
+    made = client.responses.create(model="gpt-4o", input="hi")
+    chat = client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "hi"}], store=True
+    )
+    world.keeping.objects[chat.id]["usage"] = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    for _ in range(2):
+        client.responses.retrieve(made.id)
+        client.chat.completions.retrieve(chat.id)
+    found = events(world, made.id, 3)
+    assert [bool(event["usage"]) for event in found] == [True, False, False]
+    assert found[-1]["usage_missing_code"] == "counted"
+    assert {event["usage_missing_code"] for event in events(world, chat.id, 3)[1:]} == {"counted"}
+
+
+def test_a_run_is_counted_once(world: World) -> None:
+    client = world.client("a1")
+    assistant = client.beta.assistants.create(model="gpt-4o")
+    thread = client.beta.threads.create()
+    run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+    client.beta.threads.runs.retrieve(run.id, thread_id=thread.id)
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    world.keeping.complete(run.id, usage=usage)
+    for proxy in (0, 1, 0):
+        world.client("a2", proxy).beta.threads.runs.retrieve(run.id, thread_id=thread.id)
+    found = events(world, run.id, 5)
+    assert [event["usage"]["total_tokens"] for event in counted(found)] == [10]
+    assert counted(found)[0]["token_id"] == found[0]["token_id"]
+    assert found[0]["outcome"] == "queued"
