@@ -93,6 +93,7 @@ class Gate:
         why_not = await self.judge(flow, call, endpoint)
         if why_not is not None:
             call.refused = why_not.code
+            self.runtime.note_refused(call, why_not)
             return refuse(flow, why_not)
         return None
 

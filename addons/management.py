@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 LONGEST_QUEUE = 10_000
 """Finished calls that wait to be written, beyond which the proxy does not count as healthy."""
 
+DENIED = "management_token"
+"""Reason under which the audit log counts who is not let in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -89,11 +92,16 @@ class Management:
 def application(runtime: Runtime, store: StoreThread) -> Application:
     """The routes. Health and metrics show nothing that is secret, and need no token."""
     given = {"runtime": runtime}
+
+    def denied(address: str | None) -> None:
+        if runtime.services is not None:
+            runtime.services.refusals.note(DENIED, address)
+
     return Application(
         [
             ("/health", HealthHandler, given),
             ("/metrics", MetricsHandler, given),
-            *routes(store, runtime.settings.management_token),
+            *routes(store, runtime.settings.management_token, denied),
         ],
         default_handler_class=NotFoundHandler,
         log_function=lambda handler: None,  # noqa: ARG005 - tornado's signature; nothing is logged

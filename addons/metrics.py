@@ -38,6 +38,7 @@ GAUGES: dict[str, tuple[str, str]] = {
     "queue_length": ("Finished calls that are not written yet.", "queue_length"),
     "dropped_events": ("Events that were dropped because the spool was full.", "dropped"),
     "uncounted_events": ("Events on disk that the store has not taken in yet.", "uncounted"),
+    "audit_waiting": ("Refused authentications that are not in the audit log yet.", "audit_waiting"),
     "recorded_events": ("Number of the last event that is on disk.", "recorded"),
 }
 

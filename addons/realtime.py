@@ -227,6 +227,7 @@ class Realtime:
         session.unreadable = 0
         reason = Reason.UNKNOWN if found is None else check(found, datetime.now(UTC))
         if reason is not None:
+            self.runtime.note_refused(session.call, refusal.BY_REASON[reason])
             close(session, refusal.BY_REASON[reason], POLICY_VIOLATION)
         return None
 

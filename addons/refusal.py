@@ -33,6 +33,8 @@ class Refusal:
     """Seconds after which trying again makes sense; None where it does not."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further ones of the answer."""
+    audited: str | None = None
+    """Reason under which the audit log counts it, where it is a refused authentication."""
 
     def response(self) -> http.Response:
         """The answer to the client; a new request id for each."""
@@ -57,17 +59,29 @@ BY_REASON: dict[Reason, Refusal] = {
         401,
         INVALID_KEY,
         "No proxy token was given. Send it as 'Authorization: Bearer TOKEN' (or 'api-key: TOKEN').",
+        audited=Reason.MISSING.value,
     ),
     Reason.UNKNOWN: Refusal(
-        401, INVALID_KEY, "The proxy token is not known here. Ask who gave it to you for a new one."
+        401,
+        INVALID_KEY,
+        "The proxy token is not known here. Ask who gave it to you for a new one.",
+        audited=Reason.UNKNOWN.value,
     ),
-    Reason.REVOKED: Refusal(401, INVALID_KEY, "The proxy token has been revoked."),
-    Reason.EXPIRED: Refusal(401, INVALID_KEY, "The proxy token has expired."),
+    Reason.REVOKED: Refusal(
+        401, INVALID_KEY, "The proxy token has been revoked.", audited=Reason.REVOKED.value
+    ),
+    Reason.EXPIRED: Refusal(401, INVALID_KEY, "The proxy token has expired.", audited=Reason.EXPIRED.value),
     Reason.REPLACED: Refusal(
-        401, INVALID_KEY, "The proxy token has been replaced. Ask who gave it to you for the new one."
+        401,
+        INVALID_KEY,
+        "The proxy token has been replaced. Ask who gave it to you for the new one.",
+        audited=Reason.REPLACED.value,
     ),
     Reason.PROJECT_INACTIVE: Refusal(
-        403, "project_inactive", "The project of this proxy token is not active."
+        403,
+        "project_inactive",
+        "The project of this proxy token is not active.",
+        audited=Reason.PROJECT_INACTIVE.value,
     ),
     Reason.ENDPOINT_NOT_ALLOWED: Refusal(
         403, "endpoint_not_allowed", "This endpoint is not allowed through the proxy (option llm_endpoints)."
@@ -195,6 +209,7 @@ def network_refused(client: str | None, whose: str, networks: Sequence[str]) -> 
         "network_not_allowed",
         f"Calls from {client or 'an unknown address'} are not allowed: "
         f"{whose} allows only {_short(', '.join(networks))}.",
+        audited="network",
     )
 
 

@@ -14,13 +14,15 @@ from mitmproxy.addonmanager import Loader
 
 from addons import declared, mitm, options, seal, wire
 from addons.accounts import Accounts
-from addons.calls import open_calls
+from addons.calls import Call, open_calls
 from addons.closing import Closing
 from addons.cost import cost_of
 from addons.policy.history import History
+from addons.refusal import Refusal
 from addons.reporter import Reporter
 from addons.settling import Settling
 from addons.worker import Worker
+from store.audit.refusals import Refusals
 from store.bus import BadBus, Forwarder, Link
 from store.engine import engine_of
 from store.errors import StoreError
@@ -59,6 +61,7 @@ class Services:
     reporter: Reporter
     forwarder: Forwarder | None
     mint: Mint
+    refusals: Refusals
 
 
 class Runtime:
@@ -117,9 +120,9 @@ class Runtime:
     def figures(self) -> dict[str, Any]:
         """What this process has done and is doing, for health and metrics."""
         assert self.services is not None
-        return self._figures(self.services.worker)
+        return self._figures(self.services.worker, self.services.refusals)
 
-    def _figures(self, worker: Worker) -> dict[str, Any]:
+    def _figures(self, worker: Worker, refusals: Refusals) -> dict[str, Any]:
         return {
             "healthy": worker.healthy,
             "open_calls": len(open_calls),
@@ -127,6 +130,7 @@ class Runtime:
             "recorded": worker.recorded,
             "uncounted": worker.uncounted,
             "dropped": worker.pressure.dropped,
+            "audit_waiting": refusals.waiting,
             **worker.counters.snapshot(),
             "options": options.shown(self.settings),
             "listeners": mitm.listeners(),
@@ -148,6 +152,19 @@ class Runtime:
         services.objects.close()
         services.lookup.close()
         services.keys.close()
+        services.refusals.close()
+
+    def note_refused(self, call: Call, why_not: Refusal) -> None:
+        """A refused authentication is on its way into the audit log; never blocks, and ignores all others."""
+        if self.services is None or why_not.audited is None:
+            return
+        token = call.grant.token if call.grant else None
+        self.services.refusals.note(
+            why_not.audited,
+            call.client_address,
+            project_id=None if token is None else token.project_id,
+            token_id=None if token is None else token.id,
+        )
 
     def _refuse_start(self, error: Exception) -> None:
         """One line for the user. An error that is logged during the start makes mitmproxy exit with 1.
@@ -192,7 +209,8 @@ class Runtime:
         worker = Worker(writer, settling)
         worker.accounts = Accounts(objects)
         clerk.on_reached = worker.put_marks
-        reporter = Reporter(status, worker.writer, lambda: self._figures(worker))
+        refusals = Refusals(engine)
+        reporter = Reporter(status, worker.writer, lambda: self._figures(worker, refusals))
         forwarder = (
             Forwarder(spool, link, price=partial(cost_of, prices=self.settings.prices))
             if link is not None
@@ -200,7 +218,7 @@ class Runtime:
         )
         return Services(
             *(lookup, keys, objects, clerk, history, settling, closing),
-            *(worker, journal, reporter, forwarder, Mint(store)),
+            *(worker, journal, reporter, forwarder, Mint(store), refusals),
         )
 
     def _link(self) -> Link | None:

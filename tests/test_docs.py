@@ -189,7 +189,7 @@ def test_metrics_gaps_and_reasons_are_documented() -> None:
 
 def test_every_route_and_error_of_the_management_api_is_documented() -> None:
     text = (ROOT / "docs" / "management.md").read_text()
-    handlers = [(pattern, kind) for pattern, kind, _ in api_routes(None, None) if kind is not Nothing]  # type: ignore[arg-type]
+    handlers = [(pattern, kind) for pattern, kind, _ in api_routes(None, None, None) if kind is not Nothing]  # type: ignore[arg-type]
     routes = {
         f"{method} {pattern.replace('([^/]+)', 'ID')}"
         for pattern, kind in handlers

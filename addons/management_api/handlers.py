@@ -33,14 +33,16 @@ LONGEST_DROPPED = 16 * 2**20
 PAGE, LARGEST_PAGE = 100, 1000
 OVERLAP = timedelta(hours=1)
 T = TypeVar("T")
+Denied = Callable[[str | None], None]
+"""Told of a request without the management token, and its address."""
 
 
 @stream_request_body
 class ApiHandler(RequestHandler):
     """Lets in who holds the token, and answers every error as one JSON object."""
 
-    def initialize(self, store: StoreThread, token: Secret | None) -> None:
-        self.store, self.token = store, token
+    def initialize(self, store: StoreThread, token: Secret | None, denied: Denied) -> None:
+        self.store, self.token, self.denied = store, token, denied
         self.body = bytearray()
         self.refusal: ApiError | None = None
 
@@ -67,6 +69,7 @@ class ApiHandler(RequestHandler):
         if self.token is None:
             return errors.off()
         if not is_allowed(self.request.headers.get("Authorization", ""), self.token):
+            self.denied(self.request.remote_ip)
             return errors.unauthorised()
         if self.request.method not in self.methods():
             return self.wrong_method()
@@ -247,9 +250,9 @@ class Nothing(ApiHandler):
 
 
 def routes(
-    store: StoreThread, token: Secret | None
+    store: StoreThread, token: Secret | None, denied: Denied
 ) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-    given = {"store": store, "token": token}
+    given = {"store": store, "token": token, "denied": denied}
     one = "([^/]+)"
     return [
         (pattern, handler, given)

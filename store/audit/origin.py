@@ -46,9 +46,12 @@ def of_process(claim: str | None = None) -> Origin:
 def address(text: str | None) -> str | None:
     """An IP address in its usual form; None for anything else."""
     try:
-        return str(ipaddress.ip_address((text or "").partition("%")[0]))
+        found = ipaddress.ip_address((text or "").partition("%")[0])
     except ValueError:
         return None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return str(found)
 
 
 def _name(text: str, longest: int = LONGEST) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from store.audit.log import AuditLog, Entry
 from store.audit.origin import NOBODY, Origin
+from store.audit.origin import address as usual_form
 from store.engine import Connection, Engine
 from store.errors import StoreError
 
@@ -139,7 +140,8 @@ class Refusals:
 
     def _flush(self, *, everything: bool = False) -> bool:
         """Write what is due. False where the store can't be written; all of it then waits on."""
-        due = self._take(everything=everything)
+        now = self._clock()
+        due = self._take(now, everything=everything)
         if not due:
             return True
         try:
@@ -150,16 +152,15 @@ class Refusals:
             self._tell(error)
             return False
         with self._lock:
-            self._written |= dict.fromkeys(due, self._clock())
+            self._written |= dict.fromkeys(due, now)
             self._in_hand = {}
         if self._failing:
             self._failing = False
             logger.warning("llmproxy: refused authentications are written to the audit log again")
         return True
 
-    def _take(self, *, everything: bool) -> dict[Kind, Tally]:
+    def _take(self, now: float, *, everything: bool) -> dict[Kind, Tally]:
         """What was not written within the last minute."""
-        now = self._clock()
         with self._lock:
             self._written = {kind: at for kind, at in self._written.items() if now - at < ROW_SECONDS}
             for kind in list(self._waiting):
@@ -214,5 +215,5 @@ def _entry(kind: Kind, tally: Tally) -> Entry:
         count=tally.count,
         at=int(tally.at),
         since=int(tally.since) if tally.count > 1 else None,
-        origin=Origin(None, kind.address),
+        origin=Origin(None, usual_form(kind.address) or kind.address),
     )

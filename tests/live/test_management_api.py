@@ -17,7 +17,7 @@ import pytest
 from store.audit.log import Wanted
 from tests.live.clients import chat, http, sdk
 from tests.live.conftest import REAL_KEY, Running, StartProxy, Tenant
-from tests.live.harness import Proxy
+from tests.live.harness import Proxy, wait_for
 from tests.live.test_management import address
 
 StartShared = Callable[..., Running]
@@ -217,6 +217,8 @@ def test_nobody_without_the_token(managed: Proxy, tenant: Tenant, token: str | N
             assert response.headers["www-authenticate"] == "Bearer"
     with client(managed, tenant.token()[1]) as api:
         refused(api.get("/projects"), 401, "invalid_management_token")
+    wanted = Wanted(action="auth.refused", reason="management_token", address="127.0.0.1")
+    wait_for(lambda: tenant.store.audit.find(wanted, limit=1), "a row of the audit log")
 
 
 def test_off_without_a_token(start_proxy: StartProxy) -> None:

@@ -193,6 +193,7 @@ def test_the_user_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("192.0.2.7", "192.0.2.7"),
         ("2001:DB8::1", "2001:db8::1"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
         ("fe80::1%eth0", "fe80::1"),
         ("localhost", None),
         (None, None),
