@@ -190,6 +190,16 @@ def test_a_hold_grows_as_far_as_the_budget_goes(ledger: Ledger, clerk: Clerk) ->
     assert clerk.extend("unknown", 5, 5).result(WAIT) is None
 
 
+def test_a_hold_that_grows_is_renewed(ledger: Ledger, clerk: Clerk) -> None:
+    grant = ledger.grant(max_concurrent=1)
+    ask = ledger.ask(grant)
+    assert limit_of(clerk, ask) is None
+    ledger.now += 50
+    assert clerk.extend(ask.call_id, 5, 5).result(WAIT) is None
+    ledger.now += 50
+    assert limit_of(clerk, ledger.ask(grant)) == "token max_concurrent"
+
+
 def test_topups_count_in_the_period_that_they_fall_into(ledger: Ledger, clerk: Clerk) -> None:
     grant = ledger.grant(budgets={"usd": {"day": "1", "total": "1.5"}})
     connection = ledger.rows
