@@ -14,9 +14,11 @@ from store import limits
 from store.engine import Row, engine_of
 from store.ledger import Ask, Clerk, Finished, topups
 from store.limits import NANO
-from store.lookup import TokenLookup
+from store.location import StoreLocation
+from store.lookup import lookup_of
 from store.models import Grant
 from store.tokens import TokenStore
+from tests.store.engines import found
 
 NOON = 1_790_000_000.0 // 86400 * 86400 + 43200
 """Of some day."""
@@ -26,14 +28,19 @@ NOON = 1_790_000_000.0 // 86400 * 86400 + 43200
 class Ledger:
     """What the tests do, in few words."""
 
-    path: Path
+    place: StoreLocation
     store: TokenStore
     now: float = NOON
     clerks: list[Clerk] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
+    @property
+    def path(self) -> Path:
+        assert self.place.path is not None
+        return self.place.path
+
     def clerk(self) -> Clerk:
-        clerk = Clerk(engine_of(self.path), clock=lambda: self.now)
+        clerk = Clerk(engine_of(self.place), clock=lambda: self.now)
         self.clerks.append(clerk)
         return clerk
 
@@ -51,8 +58,8 @@ class Ledger:
         return self.again(text.reveal())
 
     def again(self, text: str) -> Grant:
-        lookup = TokenLookup(self.path)
-        grant = lookup.find(text)
+        lookup = lookup_of(self.place)
+        grant = found(lookup, text)
         lookup.close()
         assert grant
         return grant
@@ -61,14 +68,14 @@ class Ledger:
         return Ask(f"call-{next(self._numbers)}", grant, tokens, round(usd * NANO), **rest)
 
     def rows(self, sql: str, **values: Any) -> list[Row]:
-        connection = engine_of(self.path).connect()
+        connection = engine_of(self.place).connect()
         try:
             return connection.rows(sql, **values)
         finally:
             connection.close()
 
     def top_up(self, subject: str, text: str) -> None:
-        connection = engine_of(self.path).connect()
+        connection = engine_of(self.place).connect()
         topups.add(connection, subject, limits.parse_budget(text), at=self.now)
         connection.close()
 
@@ -80,9 +87,9 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(path: Path, store: TokenStore) -> Iterator[Ledger]:
+def ledger(place: StoreLocation, store: TokenStore) -> Iterator[Ledger]:
     store.create_project("acme", "sk-live-1234567890")
-    ledger = Ledger(path, store)
+    ledger = Ledger(place, store)
     yield ledger
     for clerk in ledger.clerks:
         clerk.close()

@@ -27,7 +27,7 @@ def events(number: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
+def spool(tmp_path: Path, path: Path) -> Path:
     return tmp_path / "spool"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,17 +115,17 @@ def test_an_event_that_nobody_has_put_on_disk_is_told_again(
 
 
 def test_a_transaction_that_is_undone_tells_nothing(
-    ledger: Ledger, clerk: Clerk, heard: list[dict[str, Any]]
+    path: Path, ledger: Ledger, clerk: Clerk, heard: list[dict[str, Any]]
 ) -> None:
     grant = ledger.grant(budgets={"usd": {"day": "1.00"}})
-    with sqlite3.connect(ledger.path) as database:
+    with sqlite3.connect(path) as database:
         database.execute(
             "CREATE TRIGGER full BEFORE INSERT ON budget_marks BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
     call = ledger.finished(ledger.ask(grant, usd=0.6), seq=1)
     assert clerk.finish([call], "w").exception(WAIT)
     assert heard == []
-    with sqlite3.connect(ledger.path) as database:
+    with sqlite3.connect(path) as database:
         database.execute("DROP TRIGGER full")
     clerk.finish([call], "w").result(WAIT)
     assert [event["reached"] for event in heard] == [50]
