@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -27,6 +27,10 @@ class Dialect(Protocol):
     """Codes of errors: the key is there."""
     try_again: frozenset[Any]
     """Codes of errors that pass, although the connection stands."""
+    remedies: Mapping[Any, str]
+    """What to do about errors when the schema is made."""
+    begin: str
+    """A statement."""
 
     def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]: ...
 
@@ -34,8 +38,12 @@ class Dialect(Protocol):
         """Of the driver's error."""
         ...
 
-    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:
-        """A block that ends with an error where the server does not answer in time."""
+    def made(self, driver: Any) -> None:
+        """Set up a new connection of the driver's."""
+        ...
+
+    def limited(self, driver: Any, seconds: float) -> AbstractContextManager[None]:
+        """A block in which the driver's connection fails where the server does not answer in time."""
         ...
 
     def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str: ...
@@ -57,6 +65,11 @@ class PostgreSQL:
     exists_already = frozenset({"23505"})
     # Deadlock, serialisation, lock and statement timeouts; read-only, as a standby is in a failover.
     try_again = frozenset({"40P01", "40001", "55P03", "57014", "25006"})
+    remedies: Mapping[Any, str] = {
+        "3D000": "make it with `createdb`",
+        "42501": "let the account own the database",
+    }
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
     def __init__(self) -> None:
         self._watchdog = Watchdog()
@@ -75,8 +88,10 @@ class PostgreSQL:
     def code(self, error: BaseException | None) -> Any:
         return getattr(error, "sqlstate", None)
 
-    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:
-        driver: Any = connection.connection.driver_connection
+    def made(self, driver: Any) -> None:
+        pass
+
+    def limited(self, driver: Any, seconds: float) -> AbstractContextManager[None]:
         return nullcontext() if driver.closed else self._watchdog.limit(driver.fileno(), seconds)
 
     def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str:
@@ -104,6 +119,11 @@ class MySQL:
     exists_already = frozenset({1062})
     # Lock timeouts, deadlock, killed statements; read-only, as a replica is.
     try_again = frozenset({1205, 1213, 1317, 3024, 1969, 1290, 1836})
+    remedies: Mapping[Any, str] = {
+        1049: "make it with CREATE DATABASE",
+        1419: "set log_bin_trust_function_creators=1, or let an administrator open the store once",
+    }
+    begin = "START TRANSACTION"
 
     def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]:
         wait = max(1, math.ceil(busy_seconds))
@@ -119,7 +139,11 @@ class MySQL:
     def code(self, error: BaseException | None) -> Any:
         return error.args[0] if error is not None and error.args else None
 
-    def limited(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002
+    def made(self, driver: Any) -> None:
+        with driver.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+    def limited(self, driver: Any, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()  # PyMySQL's own timeouts do
 
     def upsert(self, table: str, key: Sequence[str], amounts: Sequence[str]) -> str:  # noqa: ARG002

@@ -22,21 +22,25 @@ text = lru_cache(512)(sqlalchemy.text)
 class ServerConnection:
     """See :class:`store.engine.Connection`. One that was lost is made anew by the next statement."""
 
-    def __init__(self, engine: sqlalchemy.Engine, dialect: Dialect, where: str, busy_seconds: float) -> None:
-        self._engine = engine
+    def __init__(self, url: URL, dialect: Dialect, where: str, busy_seconds: float) -> None:
         self._dialect = dialect
         self._where = where
         self._busy_seconds = busy_seconds
+        self._engine = engine_for(url, dialect, where, busy_seconds, isolation_level="AUTOCOMMIT")
+        sqlalchemy.event.listen(self._engine, "do_connect", self._guarded_connect)
+        self._guard = contextlib.ExitStack()
         self._open: sqlalchemy.Connection | None = None
         self._in_transaction = False
+        self._failed = False
+        """Whether a statement of the transaction failed: PostgreSQL forgets all of it then."""
         self._connect()
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
-        with self.transaction(), self._told():
+        with self._told():
             return [dict(row) for row in self._execute(sql, values).mappings()]
 
     def run(self, sql: str, /, **values: Any) -> int:
-        with self.transaction(), self._told():
+        with self._told():
             return self._execute(sql, values).rowcount
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
@@ -48,7 +52,7 @@ class ServerConnection:
         with self.transaction(), self._told():
             connection = self._connect()
             # A large batch may take longer than one statement may.
-            with self._dialect.limited(connection, self._busy_seconds + len(rows) / 100):
+            with self._limited(self._busy_seconds + len(rows) / 100):
                 connection.execute(statement, [_storable(row) for row in rows])
 
     def add(self, table: str, key: Row, amounts: Row) -> None:
@@ -66,15 +70,13 @@ class ServerConnection:
         if self._in_transaction:
             yield
             return
-        with self._told():
-            transaction = self._connect().begin()
-        self._in_transaction = True
+        self._control(self._dialect.begin)
+        self._in_transaction, self._failed = True, False
         try:
             yield
-            with self._told(), self._limited():
-                transaction.commit()
+            self._commit()
         except BaseException:
-            self._roll_back(transaction)
+            self._roll_back()
             raise
         finally:
             self._in_transaction = False
@@ -86,9 +88,7 @@ class ServerConnection:
 
     def wipe(self, table: str) -> None:
         with self._told():
-            plain = self._connect().execution_options(isolation_level="AUTOCOMMIT")
-            plain.execute(text(self._dialect.wipe(table)))
-        self.close()  # with that option
+            self._connect().execute(text(self._dialect.wipe(table)))
 
     def is_current(self) -> bool:
         return True
@@ -97,30 +97,55 @@ class ServerConnection:
         if self._open is not None:
             connection, self._open = self._open, None
             with contextlib.suppress(exc.SQLAlchemyError, OSError):
+                # At once: else it would begin with a rollback, whose answer may never come.
+                if not connection.invalidated:
+                    connection.invalidate()
                 connection.close()
 
     def _connect(self) -> sqlalchemy.Connection:
         if self._open is None:
-            with self._told():
+            if self._in_transaction:
+                raise StoreUnavailable(f"{self._where}: the connection was lost within a transaction")
+            with self._told(), self._guard:
                 self._open = self._engine.connect()
         return self._open
 
+    def _guarded_connect(
+        self, dialect: sqlalchemy.Dialect, _record: object, arguments: Any, settings: Any
+    ) -> Any:
+        """SQLAlchemy asks a new connection some questions, which may not be answered either."""
+        driver = dialect.connect(*arguments, **settings)
+        self._guard.enter_context(self._dialect.limited(driver, self._busy_seconds + 1))
+        self._dialect.made(driver)
+        return driver
+
     def _execute(self, sql: str, values: dict[str, Any]) -> CursorResult[Any]:
         sql, values = with_lists(sql, values)
+        connection = self._connect()
         with self._limited():
-            return self._connect().execute(text(sql), _storable(values))
+            return connection.execute(text(sql), _storable(values))
 
-    def _limited(self) -> contextlib.AbstractContextManager[None]:
+    def _control(self, statement: str) -> None:
+        connection = self._connect()
+        with self._told(), self._limited():
+            connection.exec_driver_sql(statement)
+
+    def _commit(self) -> None:
+        if self._failed:
+            raise StoreError(f"{self._where}: nothing was changed, because a statement before had failed.")
+        self._control("COMMIT")
+
+    def _limited(self, seconds: float | None = None) -> contextlib.AbstractContextManager[None]:
         # Later than the server's own limit, whose error tells more and leaves the connection.
-        return self._dialect.limited(self._connect(), self._busy_seconds + 1)
+        driver = self._connect().connection.driver_connection
+        return self._dialect.limited(driver, (seconds or self._busy_seconds) + 1)
 
-    def _roll_back(self, transaction: sqlalchemy.RootTransaction) -> None:
+    def _roll_back(self) -> None:
         try:
             if self._open is not None and not self._open.invalidated:
-                with self._limited():
-                    transaction.rollback()
+                self._control("ROLLBACK")
                 return
-        except (exc.SQLAlchemyError, OSError):
+        except StoreError:
             pass
         self.close()
 
@@ -130,21 +155,20 @@ class ServerConnection:
         try:
             yield
         except exc.SQLAlchemyError as error:
+            self._failed = True
             raise self._ours(error) from error
 
     def _ours(self, error: exc.SQLAlchemyError) -> StoreError:
         if not isinstance(error, exc.DBAPIError):
             return StoreError(f"{self._where}: {error}")
         code = self._dialect.code(error.orig)
-        said = f"{self._where}: {_line(error.orig)}"
+        said = f"{self._where}: {line(error.orig)}"
         if code in self._dialect.exists_already:
             return Conflict(said)
-        lost = error.connection_invalidated or isinstance(error, exc.InterfaceError)
-        if lost or code in self._dialect.try_again or self._open is None:
-            if lost:
-                self.close()
-            return StoreUnavailable(said)
-        return StoreError(said)
+        lost = error.connection_invalidated or isinstance(error, exc.InterfaceError) or self._open is None
+        if lost:
+            self.close()
+        return StoreUnavailable(said) if lost or code in self._dialect.try_again else StoreError(said)
 
 
 class ServerEngine:
@@ -166,30 +190,22 @@ class ServerEngine:
         self._url = url
 
     def prepare(self, *, create: bool = True) -> None:
-        connection = self.connect(busy_seconds=schema.STEP_SECONDS)
+        engine = engine_for(
+            self._url, self._dialect, self.where, schema.STEP_SECONDS, isolation_level="READ COMMITTED"
+        )
         try:
-            schema.prepare(self._engine(schema.STEP_SECONDS), self._dialect, self.where, create=create)
+            schema.prepare(engine, self._dialect, self.where, create=create)
+        except exc.OperationalError as error:
+            raise StoreUnavailable(f"{self.where}: {line(error.orig)}{self._remedy(error)}") from error
         except exc.DBAPIError as error:
-            raise connection._ours(error) from error
-        finally:
-            connection.close()
+            raise StoreError(f"{self.where}: {line(error.orig)}{self._remedy(error)}") from error
 
     def connect(self, *, busy_seconds: float = BUSY_SECONDS) -> ServerConnection:
-        return ServerConnection(self._engine(busy_seconds), self._dialect, self.where, busy_seconds)
+        return ServerConnection(self._url, self._dialect, self.where, busy_seconds)
 
-    def _engine(self, busy_seconds: float) -> sqlalchemy.Engine:
-        try:
-            return sqlalchemy.create_engine(
-                _plain(self._url),
-                poolclass=NullPool,
-                isolation_level="READ COMMITTED",
-                connect_args=self._dialect.connect_arguments(self._url, busy_seconds),
-                hide_parameters=True,
-            )
-        except ImportError as error:
-            raise StoreError(
-                f"store {self.where!r}: its driver is not installed: install llmproxy[{self._dialect.extra}]."
-            ) from error
+    def _remedy(self, error: exc.DBAPIError) -> str:
+        found = self._dialect.remedies.get(self._dialect.code(error.orig))
+        return f"; {found}." if found else ""
 
 
 def _storable(row: Row) -> dict[str, Any]:
@@ -200,12 +216,26 @@ def _storable(row: Row) -> dict[str, Any]:
     }
 
 
-def _plain(url: URL) -> URL:
-    """Without what :meth:`Dialect.connect_arguments` gives."""
-    return url.difference_update_query(["options", "connect_timeout", "application_name"])
+def engine_for(
+    url: URL, dialect: Dialect, where: str, busy_seconds: float, *, isolation_level: str
+) -> sqlalchemy.Engine:
+    """SQLAlchemy's engine, without a pool: each of our connections is one thread's, and stays open."""
+    try:
+        return sqlalchemy.create_engine(
+            # Without what `connect_arguments` gives.
+            url.difference_update_query(["options", "connect_timeout", "application_name"]),
+            poolclass=NullPool,
+            isolation_level=isolation_level,
+            connect_args=dialect.connect_arguments(url, busy_seconds),
+            hide_parameters=True,
+        )
+    except ImportError as error:
+        raise StoreError(
+            f"store {where!r}: its driver is not installed: install llmproxy[{dialect.extra}]."
+        ) from error
 
 
-def _line(error: BaseException | None) -> str:
+def line(error: BaseException | None) -> str:
     """The first line of what a driver says, and what MySQL says in its error's second argument."""
     said = error.args[1] if error and len(error.args) > 1 else error
     return next(iter(str(said).strip().splitlines()), type(error).__name__)
