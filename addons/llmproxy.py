@@ -35,7 +35,7 @@ addons = [
     IncludeUsage(runtime),
     Drains(runtime),
     Opening(runtime),
-    Realtime(runtime),
+    Realtime(runtime, ownership),
     Minting(runtime),
     Management(runtime),
     Liveness(runtime),

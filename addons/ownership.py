@@ -126,7 +126,7 @@ class Ownership:
         elif listed(call.method, path) is None and _is_watched(call, place, response):
             codings = codings_of(",".join(response.headers.get_all("content-encoding")))
             stream = "event-stream" in response.headers.get("content-type", "").lower()
-            watch = Watch(call.method, path, _sent(call), codings=codings, stream=stream)
+            watch = Watch(call.method, path, switches(_body(call)), codings=codings, stream=stream)
             call.object_watch = watch
             call.held_whole = not stream
             call.watchers.append(lambda data: note(call, watch.feed(data), self.runtime.services))
@@ -240,9 +240,9 @@ def _read(call: Call, body: bytes) -> References:
     return in_body(call.headers, b"", form)
 
 
-def _sent(call: Call) -> dict[str, Any]:
-    """What of the request's body decides what becomes of the answer. (Within texts quotes are escaped.)"""
-    return {key.decode(): value == b"true" for key, value in FLAG.findall(_body(call))}
+def switches(body: bytes) -> dict[str, Any]:
+    """What of a request's body decides what becomes of the answer. (Within texts quotes are escaped.)"""
+    return {key.decode(): value == b"true" for key, value in FLAG.findall(body)}
 
 
 def _body(call: Call) -> bytes:
@@ -256,7 +256,7 @@ def _is_watched(call: Call, place: Place, response: http.Response) -> bool:
         return False
     if place.kind == COMPLETION and place.id is None:
         # Most chats are not kept, and not worth reading twice.
-        return bool(_sent(call).get("store")) or b'"audio"' in _body(call)
+        return bool(switches(_body(call)).get("store")) or b'"audio"' in _body(call)
     return True
 
 

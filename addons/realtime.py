@@ -21,11 +21,12 @@ from typing import Any
 from mitmproxy import http, websocket
 from uuid_utils import uuid7
 
-from addons import credential, marks, mitm, refusal, seal, session_gate
+from addons import credential, marks, mitm, refusal, seal, session_gate, session_objects
 from addons.calls import open_calls
 from addons.openai.client_events import ASKS, read_head
 from addons.openai.realtime import Frame, Turn, Turns, asked_with
 from addons.opening import opening
+from addons.ownership import Ownership
 from addons.policy import refusals
 from addons.runtime import Runtime, Services
 from addons.session import Session, close, open_sessions, record, record_refused, refuse
@@ -70,8 +71,9 @@ class Realtime:
 
     name = "llmproxy-realtime"
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, ownership: Ownership) -> None:
         self.runtime = runtime
+        self.ownership = ownership
         self._watching: asyncio.Task[None] | None = None
         self._claims: set[asyncio.Task[None]] = set()
 
@@ -128,7 +130,11 @@ class Realtime:
         if services is None:
             message.drop()
             return close(session, refusal.SEALED, INTERNAL_ERROR)
-        why_not = session_gate.judge(session, frame.data) or session_gate.limit_output(session, message)
+        why_not = (
+            session_gate.judge(session, frame.data)
+            or session_gate.limit_output(session, message)
+            or await session_objects.judge(self.ownership, session, frame.data)
+        )
         turn_id = str(uuid7())
         out_of_calls = why_not is None and await session_gate.claim(
             session, turn_id, head.get("type"), message.content, services, self.runtime.settings.prices
@@ -138,7 +144,7 @@ class Realtime:
             if head.get("type") == ASKS:
                 record_refused(session, asked_with(frame, head), why_not, services)
             refuse(session, why_not, frame.data)
-            if out_of_calls and not session.turns.sequential:
+            if out_of_calls and not session.turns.sequential and why_not.retry_after is None:
                 # The server may begin to answer without being asked; only the end of the session ends that.
                 close(session, why_not, POLICY_VIOLATION)
             return None
@@ -162,6 +168,7 @@ class Realtime:
         # What Realtime is asked for may come to nothing; of Responses each request has an answer or an error.
         if not turn.opened and (turn.begun or turn.over or session.turns.sequential):
             self._open(session, turn, services)
+        session_objects.take_note(session, turn, services)
         if turn.over:
             record(session, turn, "ok", services)
         return None

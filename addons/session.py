@@ -73,7 +73,8 @@ def error_event(why: Refusal, cause: bytes = b"") -> str:
     Realtime names that by its `event_id`, Responses by the lane that it was for.
     """
     head = read_head(cause)
-    error: dict[str, Any] = {"type": why.type, "code": why.code, "message": why.message, "param": why.param}
+    error: dict[str, Any] = {"type": why.type, "message": why.message, "param": why.param}
+    error["code"] = None if why.unnamed else why.code
     error["event_id"] = head.get("event_id") if isinstance(head.get("event_id"), str) else None
     if why.retry_after is not None:
         error["headers"] = {"retry-after": str(why.retry_after)}

@@ -16,6 +16,7 @@ from addons.openai.model_of import Asked
 from addons.openai.values import Json
 
 ASKS = "response.create"
+APPENDS = "input_audio_buffer.append"
 STEERS = "response.steer"
 """Adds to an answer of Responses that is under way; the server then begins another one by itself."""
 OF_RESPONSES = frozenset({ASKS, STEERS})
@@ -47,6 +48,11 @@ def read_head(data: bytes) -> Mapping[str, Any]:
         return msgspec.structs.asdict(_decode_head(data))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return as_object(data)  # by a more lenient parser
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether a client's event of a realtime session is sound, and nothing that could be read otherwise."""
+    return read_head(data).get("type") == APPENDS and data.count(b'"type"') == 1 and b"\\u" not in data
 
 
 def as_object(data: bytes) -> Json:

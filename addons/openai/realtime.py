@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from addons.openai.binary import size, without_binary
-from addons.openai.client_events import ASKS, STEERS, as_object, read_head
+from addons.openai.client_events import APPENDS, ASKS, STEERS, as_object, read_head
 from addons.openai.values import Json, text
 
 ENDS = frozenset(
@@ -27,7 +27,6 @@ ENDS = frozenset(
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 BEGINS = "response.created"
 ERROR = "error"
-APPENDS = "input_audio_buffer.append"
 STATES_SESSION = frozenset(
     {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"}
 )

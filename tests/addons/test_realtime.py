@@ -12,6 +12,7 @@ from mitmproxy.test import taddons, tflow
 from wsproto.frame_protocol import Opcode
 
 from addons import gate, marks, realtime, seal
+from addons.ownership import Ownership
 from addons.runtime import Runtime
 
 
@@ -46,8 +47,8 @@ def test_the_seal_drops_what_nobody_has_checked() -> None:
 
 def test_without_a_session_nothing_passes_and_nothing_is_kept() -> None:
     with taddons.context():
-        found = flow("{}")
-        asyncio.run(realtime.Realtime(Runtime()).websocket_message(found))
+        found, runtime = flow("{}"), Runtime()
+        asyncio.run(realtime.Realtime(runtime, Ownership(runtime)).websocket_message(found))
         assert last(found).dropped
         assert found.websocket
         assert len(found.websocket.messages) == 1

@@ -64,7 +64,8 @@ def test_many_requests_on_one_socket(
             ("incomplete", "response.incomplete"),
             ("error", "error"),
         ):
-            ask(connection, do, model=OTHER if do == "failed" else MODEL, previous_response_id="resp_1")
+            before = None if do == "completed" else "resp_1"
+            ask(connection, do, model=OTHER if do == "failed" else MODEL, previous_response_id=before)
             until(connection, kind)
     assert server.handshakes[0]["authorization"] == f"Bearer {REAL_KEY}"
     calls = proxy.wait_calls(4)
@@ -147,6 +148,31 @@ def test_a_refused_request_leaves_the_socket_alive(
     assert [calls[0]["status"], calls[0]["error"]["code"]] == [404, "model_not_found"]
     session = wait_for(lambda: sessions(proxy), "the session's record")[0]
     assert (session["refused_frames"], session["responses"]) == (8, 2)
+
+
+def test_answers_belong_to_who_asked(
+    start_proxy: StartProxy, tenant: Tenant, server: ResponsesServer
+) -> None:
+    """Both projects have the same key; an answer of one is unknown to the other, in the API's words."""
+    proxy = start(start_proxy, server)
+    other = tenant.store.create_project("other", REAL_KEY)
+    _, text = tenant.store.create_token(other.id)
+    with socket(proxy, tenant.token()[1]) as mine, socket(proxy, text.reveal()) as theirs:
+        ask(mine)
+        made = until(mine, "response.completed").response
+        ask(theirs, previous_response_id=made.id)
+        error = until(theirs, "error")
+        assert (error.error.code, error.status) == ("previous_response_not_found", 404)
+        connection = [{"type": "item_reference", "id": made.output[0].id}]
+        ask(theirs, input=connection, stream_id="a")
+        assert until(theirs, "error").error.code is None, "the API names no code for it"
+        theirs.send({"type": "response.steer", "previous_response_id": made.id, "input": "more"})
+        assert until(theirs, "error").error.code == "previous_response_not_found"
+        ask(theirs)
+        until(theirs, "response.completed")
+        ask(mine, previous_response_id=made.id, input=connection)
+        until(mine, "response.completed")
+    assert [event.get("previous_response_id") for event in server.seen] == [None, None, made.id]
 
 
 def test_revocation_ends_a_running_session(

@@ -6,7 +6,7 @@ object is kept by :mod:`store.objects`, and asked by :mod:`addons.ownership`; he
 
 from addons.openai.objects.kinds import NotFound, Place, Ref, not_found, place_of
 from addons.openai.objects.made import Made, deleted, made
-from addons.openai.objects.references import References, in_body, in_target, referenced_ids
+from addons.openai.objects.references import References, in_body, in_event, in_target, referenced_ids
 
 __all__ = [
     "Made",
@@ -16,6 +16,7 @@ __all__ = [
     "References",
     "deleted",
     "in_body",
+    "in_event",
     "in_target",
     "made",
     "not_found",

@@ -138,6 +138,20 @@ def in_body(headers: Headers, body: bytes, form: Form | None = None) -> Referenc
         return References(unclear="the body is no JSON")
 
 
+def in_event(data: bytes, *, session: bool) -> References:
+    """The objects that an event of a WebSocket refers to. Never raises.
+
+    `session`: of a realtime session, which has ids of its own for its answers and items.
+    """
+    if HINTS.search(data) is None:
+        return References()
+    try:
+        value = json.loads(data, object_pairs_hook=_members)
+        return References(tuple(dict.fromkeys(referenced_ids(value, session=session))))
+    except (ValueError, RecursionError):
+        return References(unclear="the event is no JSON")
+
+
 def referenced_ids(value: Any, *, session: bool = False) -> list[Ref]:
     """The objects that parsed JSON refers to, as a body, a part of one, or an event of a WebSocket.
 
