@@ -21,7 +21,7 @@ from tornado.web import Application, RequestHandler
 from addons import metrics, options
 from addons.destination import is_loopback
 from addons.management_api.access import VARIABLE
-from addons.management_api.handlers import routes
+from addons.management_api.routes import routes
 from addons.management_api.store_thread import StoreThread
 from addons.runtime import Runtime
 from store.errors import StoreUnavailable

@@ -80,7 +80,7 @@ def list_(
     limit: int,
     as_json: bool,
     places: Places,
-    **equal: str | None,
+    **equal: Any,
 ) -> None:
     """List rows, newest first."""
     with open_store(places) as store:

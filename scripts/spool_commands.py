@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
@@ -15,7 +15,7 @@ from rich.text import Text
 from scripts.options import Places, places
 from scripts.output import show_all
 from store import moments
-from store.errors import SpoolError
+from store.errors import Invalid, SpoolError
 from store.event import USAGE_TYPE
 from store.spool import cursor, replay
 from store.spool.repair import repair as repair_spool
@@ -36,13 +36,10 @@ class Moment(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        if value[:-1].isdecimal() and value[-1] in moments.UNITS:
-            return datetime.now(UTC) - timedelta(seconds=int(value[:-1]) * moments.UNITS[value[-1]])
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r}: write 30m, 2h, 1d, 2027-01-31 or 2027-01-31T12:00:00Z.", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moments.past(value)
+        except Invalid as error:
+            self.fail(str(error), param, ctx)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

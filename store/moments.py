@@ -24,10 +24,19 @@ def expiry(text: str) -> datetime | None:
     """A time from now, a date, a time (RFC 3339; UTC where it names no zone), or ``never``: None."""
     if text == NEVER:
         return None
+    return _moment(text, 1, "write 30d, 12h, 2027-01-31, 2027-01-31T12:00:00Z or never")
+
+
+def past(text: str) -> datetime:
+    """A time ago, a date, or a time."""
+    return _moment(text, -1, "write 30m, 2h, 1d, 2027-01-31 or 2027-01-31T12:00:00Z")
+
+
+def _moment(text: str, direction: int, how: str) -> datetime:
     try:
-        moment = (
-            datetime.now(UTC) + duration(text) if LENGTH.fullmatch(text) else datetime.fromisoformat(text)
-        )
+        if LENGTH.fullmatch(text):
+            return datetime.now(UTC) + direction * duration(text)
+        moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise Invalid(f"{text[:40]!r}: write 30d, 12h, 2027-01-31, 2027-01-31T12:00:00Z or never.") from None
+        raise Invalid(f"{text[:40]!r}: {how}.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

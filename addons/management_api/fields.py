@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -13,24 +14,30 @@ from store.errors import Invalid
 from store.limits import Limits
 from store.limits import of as limits_of
 
+PAGE, LARGEST_PAGE = 100, 1000
+DIGITS = re.compile(r"\d{1,18}", re.ASCII)
 T = TypeVar("T")
 Given = Mapping[str, Any]
 
 
 class Fields:
-    """The fields of a JSON object, of which no others than `known` may be there."""
+    """The fields of an object, of which no others than `known` may be there. Readers raise ApiError."""
 
-    def __init__(self, body: bytes, known: Sequence[str]) -> None:
-        """An empty body is an empty object. Raises ApiError, as all readers do."""
+    def __init__(self, given: Given, known: Sequence[str]) -> None:
+        if unknown := sorted(given.keys() - set(known)):
+            raise _invalid(unknown[0], f"unknown; use {', '.join(known) or 'none'}")
+        self._given = given
+
+    @classmethod
+    def of_body(cls, body: bytes, known: Sequence[str]) -> Fields:
+        """An empty body is an empty object."""
         try:
             given = json.loads(body, object_pairs_hook=_without_repeats) if body.strip() else {}
         except (ValueError, RecursionError) as error:
             raise ApiError(400, "invalid_json", f"The body is not JSON: {error}.") from error
         if not isinstance(given, Mapping):
             raise ApiError(400, "invalid_json", "The body is no JSON object.")
-        if unknown := sorted(given.keys() - set(known)):
-            raise _invalid(unknown[0], f"unknown; use {', '.join(known) or 'no fields'}")
-        self._given = given
+        return cls(given, known)
 
     def __contains__(self, name: str) -> bool:
         return name in self._given
@@ -68,6 +75,23 @@ class Fields:
 
     def duration(self, name: str) -> timedelta | None:
         return self._read_text(name, moments.duration)
+
+    def past(self, name: str) -> datetime | None:
+        return self._read_text(name, moments.past)
+
+    def natural(self, name: str) -> int | None:
+        """Of a URL, where everything is text."""
+        text = self.text(name)
+        if text is not None and not DIGITS.fullmatch(text):
+            raise _invalid(name, "use a whole number")
+        return None if text is None else int(text)
+
+    def limit(self, name: str) -> int:
+        """How many to list."""
+        limit = self.natural(name)
+        if limit is not None and not 0 < limit <= LARGEST_PAGE:
+            raise _invalid(name, f"use 1 to {LARGEST_PAGE}")
+        return PAGE if limit is None else limit
 
     def pairs(self, name: str) -> Callable[[Mapping[str, str]], Given]:
         """A function that changes pairs as the field says; null removes one of them, or all."""

@@ -94,6 +94,8 @@ class Wanted:
     since: int | None = None
     until: int | None = None
     """Before this moment."""
+    below: int | None = None
+    """With a lower number."""
 
 
 class AuditLog:
@@ -270,6 +272,9 @@ def _conditions(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     if wanted.until is not None:
         conditions.append("at < :until")
         values["until"] = wanted.until
+    if wanted.below is not None:
+        conditions.append("seq < :below")
+        values["below"] = wanted.below
     return " AND ".join(conditions), values
 
 

@@ -128,6 +128,11 @@ def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
     actions = [row.action for row in reversed(rows)]
     assert actions[:4] == ["project.create", "token.create", "token.update", "token.rotate"]
     assert {row.address for row in rows} == {"127.0.0.1"}
+    listed = ok(api.get("/audit", params={"actor": "management", "project_id": "Search", "limit": 3}))
+    assert [row["action"] for row in listed["data"]] == ["token.revoke", "token.revoke", "project.update"]
+    rest = ok(api.get("/audit", params={"actor": "management", "after": listed["next"], "since": "1h"}))
+    assert [row["seq"] for row in rest["data"]] == [row.seq for row in rows if row.seq < listed["next"]]
+    assert ok(api.get("/audit", params={"until": "1d"}))["data"] == []
     written = "".join(map(repr, rows)) + managed.output
     for secret in (REAL_KEY, text, rotated["token"], TOKEN):
         assert secret not in written
@@ -195,6 +200,9 @@ def test_errors(api: httpx.Client, tenant: Tenant) -> None:
         (api.patch(token, content=b"x" * 2**21), 413, "body_too_large", "65536"),
         (api.put(token, json={}), 405, "method_not_allowed", "GET or PATCH or DELETE"),
         (api.delete(project), 405, "method_not_allowed", "GET or PATCH"),
+        (api.get("/audit", params={"since": "soon"}), 400, "invalid_value", "since"),
+        (api.get("/audit", params={"after": "x"}), 400, "invalid_value", "after"),
+        (api.get("/audit", params={"project_id": "none"}), 404, "not_found", "'none'"),
         (api.get("/nothing"), 404, "not_found", "no such route"),
         (api.get(""), 404, "not_found", "no such route"),
     ):

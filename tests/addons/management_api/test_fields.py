@@ -14,11 +14,11 @@ from store.limits import NONE
 
 
 def fields(value: Any) -> Fields:
-    return Fields(json.dumps(value).encode(), ("a", "b"))
+    return Fields.of_body(json.dumps(value).encode(), ("a", "b"))
 
 
 def test_an_empty_body_is_an_empty_object() -> None:
-    assert "a" not in Fields(b" \n", ("a",))
+    assert "a" not in Fields.of_body(b" \n", ("a",))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_empty_body_is_an_empty_object() -> None:
 )
 def test_bad_bodies(body: bytes, said: str) -> None:
     with pytest.raises(ApiError, match=said) as caught:
-        Fields(body, ("a", "b"))
+        Fields.of_body(body, ("a", "b"))
     assert caught.value.status == 400
 
 
@@ -50,6 +50,9 @@ def test_bad_bodies(body: bytes, said: str) -> None:
         ("object", [{}, {"x": 1}, None], ["x", []]),
         ("names", [[], ["x"], None], [["x", 1], "x", {}]),
         ("duration", ["1h", None], ["soon", 5, "1 h"]),
+        ("natural", ["0", "17", None], ["-1", "x", "1.0", 5, "9" * 19]),
+        ("limit", ["1", "1000", None], ["0", "1001", 5]),
+        ("past", ["2h", "2027-01-31", None], ["soon", 5]),
         ("expiry", ["never", "30d", "2027-01-31", None], ["soon", 5, "2027-13-01", "999999w"]),
     ],
 )
