@@ -1,4 +1,4 @@
-"""The closing thread: what proxies left behind that died is put in order while this one lives."""
+"""The closing thread: what was left behind is put in order, by proxies that died and by this one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from addons.cost import Prices, cost_of
+from addons.settling import Settling
 from store.engine import Engine
 from store.ledger import Clerk
 from store.ledger.catch_up import catch_up
@@ -23,11 +24,12 @@ SECONDS = 60.0
 class Closing:
     """Gives calls that were left open their events, and counts in the store what is only in the spool."""
 
-    def __init__(self, spool: Path, prices: Prices, engine: Engine, clerk: Clerk) -> None:
+    def __init__(self, spool: Path, prices: Prices, engine: Engine, clerk: Clerk, settling: Settling) -> None:
         self._spool = spool
         self._price = partial(cost_of, prices=prices)
         self._engine = engine
         self._clerk = clerk
+        self._settling = settling
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="llmproxy-closing", daemon=True).start()
 
@@ -54,7 +56,8 @@ class Closing:
                     "llmproxy: usage that an earlier run was about to count is not decided: %s", error
                 )
         try:
+            self._settling.catch_up(self._spool)
             catch_up(self._spool, self._engine, self._clerk)
         except Exception as error:
             if not self._ended.is_set():
-                logger.error("llmproxy: calls of an earlier run are not counted in the store yet: %s", error)
+                logger.error("llmproxy: some calls are not counted in the store yet: %s", error)

@@ -205,7 +205,7 @@ class Runtime:
         clerk = Clerk(engine)
         history = History()
         settling = Settling(clerk, mark, writer.writer, history)
-        closing = Closing(spool, self.settings.prices, engine, clerk)
+        closing = Closing(spool, self.settings.prices, engine, clerk, settling)
         worker = Worker(writer, settling)
         worker.accounts = Accounts(objects)
         clerk.on_reached = worker.put_marks

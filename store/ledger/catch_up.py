@@ -52,27 +52,34 @@ def _take_in(spool: Path, engine: Engine, clerk: Clerk, writer: str) -> int:
     finally:
         connection.close()
     count = 0
-    batch: list[Finished] = []
-    for call in _calls(spool, writer, before):
-        batch.append(call)
-        if len(batch) == BATCH:
-            clerk.finish(batch, writer).result()
-            count, batch = count + len(batch), []
-    if batch:
+    for batch in batches_after(spool, writer, before):
         clerk.finish(batch, writer).result()
-    count += len(batch)
+        count += len(batch)
     if count:
         logger.warning("llmproxy: %d calls of writer %s, which died, are in the store now", count, writer)
     return count
 
 
+def batches_after(spool: Path, writer: str, last: int) -> Iterator[list[Finished]]:
+    """What is on disk of `writer` after number `last`, in order; it may be writing on."""
+    batch: list[Finished] = []
+    for call in _calls(spool, writer, last):
+        batch.append(call)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def _calls(spool: Path, writer: str, last: int) -> Iterator[Finished]:
-    """What `writer` wrote after number `last`."""
     for path in rolled.segments_of(spool, writer):
         if rolled.last_number(path) <= last:
             continue
         with path.open("rb") as file:
             for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is being written, or its writer died within it
                 record = _record(line)
                 # A number may be there twice, where a disk failed while it was written.
                 if record is not None and (call := finished_of(record)) is not None and call.seq > last:

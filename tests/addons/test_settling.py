@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from addons import settling
 from addons.event import event_of
+from addons.policy.history import History
 from addons.settling import Settling
 from store.engine import engine_of
 from store.ledger import Clerk, clerk
@@ -28,7 +30,7 @@ class Proxy:
         self.clerk = Clerk(engine_of(self.store))
         self.writer = SpoolWriter(self.spool)
         mark = RolledMark(self.spool, self.writer.writer)
-        self.settling = Settling(self.clerk, mark, self.writer.writer)
+        self.settling = Settling(self.clerk, mark, self.writer.writer, History())
 
     def call(self) -> None:
         made = exchange()
@@ -89,3 +91,29 @@ def test_what_the_store_could_not_take_at_the_end_is_taken_later(
     assert catch_up(later.spool, engine_of(later.store), later.clerk) == 1
     later.close()
     assert later.calls() == 2
+
+
+def test_what_would_wait_too_long_in_memory_waits_in_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "MOST_WAITING", 2)
+    proxy = Proxy(tmp_path)
+    proxy.call()
+    wait_for(lambda: proxy.settling.waiting == 0, "counted")
+    away = proxy.store.with_suffix(".away")
+    proxy.store.rename(away)
+    for _ in range(6):
+        proxy.call()
+    proxy.settling.catch_up(proxy.spool)
+    assert proxy.settling.waiting == 6
+    away.rename(proxy.store)
+    wait_for(lambda: proxy.settling.waiting == 4, "the two that waited in memory are counted")
+    proxy.call()
+    assert proxy.settling.waiting == 5, "it comes after those before it"
+    proxy.settling.catch_up(proxy.spool)
+    assert (proxy.settling.waiting, proxy.calls()) == (0, 8)
+    proxy.call()
+    wait_for(lambda: proxy.settling.waiting == 0, "counted")
+    proxy.close()
+    assert proxy.calls() == 9
+    assert rolled.behind(proxy.spool) == {}
