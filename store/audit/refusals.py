@@ -38,6 +38,7 @@ RETRY_SECONDS = 5.0
 MOST = 2 * BURST
 """Kinds that wait for a store that is away."""
 BUSY_SECONDS = 5.0
+CLOSE_SECONDS = 10.0
 
 
 class Kind(NamedTuple):
@@ -110,9 +111,11 @@ class Refusals:
             return sum(tally.count for tally in kinds)
 
     def close(self) -> None:
-        """Write what waits, then end."""
+        """Write what waits, then end; gives up after CLOSE_SECONDS."""
         self._ended.set()
-        self._thread.join(BUSY_SECONDS + FLUSH_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._tell_lost()
 
     def _count(self, kind: Kind, more: Tally, *, allowed: bool = False) -> None:
         """Under the lock. `allowed`: a row for it was granted before."""
@@ -135,8 +138,11 @@ class Refusals:
         while not self._ended.wait(pause):
             pause = FLUSH_SECONDS if self._flush() else RETRY_SECONDS
         if not self._flush(everything=True):
-            logger.error("llmproxy: %d refused authentications are not in the audit log", self.waiting)
+            self._tell_lost()
         self._disconnect()
+
+    def _tell_lost(self) -> None:
+        logger.error("llmproxy: %d refused authentications are not in the audit log", self.waiting)
 
     def _flush(self, *, everything: bool = False) -> bool:
         """Write what is due. False where the store can't be written; all of it then waits on."""

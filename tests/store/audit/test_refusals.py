@@ -154,6 +154,25 @@ def test_what_is_lost_at_the_end_is_told(
     assert "2 refused authentications are not in the audit log" in caplog.text
 
 
+def test_the_end_does_not_wait_for_a_store_that_hangs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(refusals, "CLOSE_SECONDS", 0.05)
+    goes_on = threading.Event()
+    engine = engine_of(path)
+
+    def connect(**_: float) -> Connection:
+        goes_on.wait(60)
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(engine, "connect", connect)
+    noted = Refusals(engine)
+    noted.note("unknown", None)
+    noted.close()
+    assert "1 refused authentications are not in the audit log" in caplog.text
+    goes_on.set()
+
+
 def test_threads_may_note_at_once(noted: Refusals, rows: Rows) -> None:
     def note() -> None:
         for _ in range(1_000):
