@@ -87,6 +87,8 @@ class Call:
     """Notes the objects that the answer makes."""
     hold: Hold | None = None
     """What it has reserved of its limits (:mod:`addons.policy.reservation`)."""
+    cut: str | None = None
+    """Code of the reason for which its stream was ended before it was complete."""
     held_whole: bool = False
     """Whether the answer is kept back until it is whole: to be changed, until what it has made is known
     (:mod:`addons.ownership`), or until its event is on disk (``llm_durability``)."""

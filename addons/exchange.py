@@ -54,7 +54,8 @@ class Exchange:
     """Monotonic seconds; the time stamps of the bodies' chunks are on the same clock."""
     ended: float
     outcome: str
-    """ok (or, by its status, http_error), refused, client_aborted, upstream_aborted, timeout or shutdown."""
+    """ok (or, by its status, http_error), refused, client_aborted, upstream_aborted, budget_ended, timeout
+    or shutdown."""
     request_headers: Headers
     request_body: Body
     request_form: Form | None = None

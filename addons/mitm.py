@@ -19,7 +19,13 @@ from mitmproxy.proxy import server
 from mitmproxy.proxy.commands import RequestWakeup
 from mitmproxy.proxy.events import Wakeup
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
-from mitmproxy.proxy.layers.http._events import RequestHeaders, RequestProtocolError
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+)
 from mitmproxy.proxy.layers.websocket import WebsocketLayer, WebSocketMessageInjected
 from mitmproxy.proxy.utils import ReceiveBuffer
 from wsproto.frame_protocol import Opcode
@@ -151,6 +157,35 @@ def _read_on(stream: Any, leave: Callable[[], Commands], seconds: float) -> Comm
 
     stream._handle_event = read_on
     yield RequestWakeup(seconds)
+
+
+def end_answer(flow: http.HTTPFlow) -> None:
+    """End the streamed answer of `flow` after the piece that passes now: the client gets a complete message,
+    upstream is cut off, and the hook ``response`` follows. Only from within the answer's stream callable.
+    """
+    _ending.add(flow.id)
+
+
+_ending: set[str] = set()
+"""Ids of flows."""
+
+
+def allow_end_of_answers() -> None:
+    """Have :func:`end_answer` work. Installed once per process."""
+    original = HttpStream.state_stream_response_body
+    if getattr(original, "_llmproxy", False):
+        return
+
+    def state_stream_response_body(self: Any, event: Any) -> Commands:
+        yield from original(self, event)
+        if self.flow.id in _ending and isinstance(event, ResponseData):
+            _ending.discard(self.flow.id)
+            upstream = RequestProtocolError(self.stream_id, "Ended by the proxy.", ErrorCode.CANCEL)
+            yield SendHttp(upstream, self.context.server)
+            yield from original(self, ResponseEndOfMessage(self.stream_id))
+
+    state_stream_response_body._llmproxy = True  # type: ignore[attr-defined]
+    HttpStream.state_stream_response_body = state_stream_response_body  # type: ignore[method-assign]
 
 
 class _Closing(websocket.WebSocketMessage):

@@ -14,6 +14,7 @@ from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
 from addons.fail_closed import observe_only
+from addons.policy import running
 from addons.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,11 @@ class Recorder:
         call.response_capture = Capture(coding, self.runtime.settings.capture_limit, watchers)
         if call.held_whole:
             return
-        flow.response.stream = include_usage.tap(call, flow.response, call.response_capture)
+        stream = include_usage.tap(call, flow.response, call.response_capture)
+        if (services := self.runtime.services) is not None:
+            prices = self.runtime.settings.prices
+            stream = running.tap(call, flow.response, stream, services.clerk, prices)
+        flow.response.stream = stream
 
     @observe_only
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -110,6 +115,8 @@ class Recorder:
 def _outcome(call: Call, outcome: str) -> str:
     if call.refused:
         return "refused"
+    if call.cut:
+        return "budget_ended"
     return "client_aborted" if call.left else outcome
 
 
@@ -159,7 +166,7 @@ def _exchange(call: Call, outcome: str) -> Exchange:
         request_headers=call.headers,
         request_body=request_body,
         request_form=form.form() if form is not None else None,
-        error_code=call.refused,
+        error_code=call.refused or call.cut,
         error_message=flow.error.msg if flow.error else None,
         # The request is whole when it has ended; upstream is dialled after that, or has been before.
         sent=flow.request.timestamp_end is not None and flow.server_conn.timestamp_tcp_setup is not None,

@@ -78,6 +78,7 @@ class Runtime:
     def load(self, loader: Loader) -> None:
         seal.install()  # before anything that can fail
         mitm.on_request_headers_sent(wire.with_key)
+        mitm.allow_end_of_answers()
         try:
             declared.declare(loader)
             options.refuse_vulnerable_mitmweb(type(ctx.master).__name__)

@@ -21,6 +21,7 @@ MARKS = {
     "timeout": FAILED,
     "client_aborted": ABORTED,
     "shutdown": ABORTED,
+    "budget_ended": ABORTED,
 }
 """By outcome, the emoji that mitmweb shows beside a flow; none for calls that went well."""
 

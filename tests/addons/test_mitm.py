@@ -93,3 +93,12 @@ def test_websockets_can_be_ended_between_two_messages() -> None:
     )
     with taddons.context():
         assert mitm.end_websocket(tflow.twebsocketflow(), 1008, "no") is False
+
+
+def test_answers_may_be_ended_while_they_are_streamed() -> None:
+    """What :func:`mitm.end_answer` relies on."""
+    source = inspect.getsource(http_layers.HttpStream.state_stream_response_body)
+    assert "self.flow.response.stream(" in source or getattr(
+        http_layers.HttpStream.state_stream_response_body, "_llmproxy", False
+    )
+    assert "send_response(already_streamed=True)" in inspect.getsource(http_layers)

@@ -14,6 +14,7 @@ import pytest
 from store import limits
 from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk
 from tests.live.conftest import Running
+from tests.live.harness import wait_for
 
 StartShared = Callable[..., Running]
 
@@ -109,10 +110,9 @@ def test_a_limit_is_written_where_there_is_none(running: Running) -> None:
 
 def test_the_event_has_the_request_of_the_client(running: Running) -> None:
     """Also where it was coded, and where usage is asked for beside the limit."""
-    _, text = token(running, max_output_tokens=100)
+    token_id, text = token(running, max_output_tokens=100)
     body = {"model": MODEL, "messages": HELLO, "stream": True}
     added = {"max_tokens": 100, "stream_options": {"include_usage": True}}
-    known = len(running.proxy.calls())
     with httpx.Client(trust_env=False, timeout=60) as plain:
         for coding, content in (("gzip", gzip.compress(json.dumps(body).encode())), ("", json.dumps(body))):
             headers = {**authorised(text), "content-type": "application/json"}
@@ -122,8 +122,12 @@ def test_the_event_has_the_request_of_the_client(running: Running) -> None:
     for seen in running.upstream.requests[-2:]:
         assert seen.header("content-encoding") is None
         assert seen.json == {**body, **added}
-    calls = running.proxy.wait_calls(known + 2)[-2:]
-    assert [call["request"]["body"] for call in calls] == [body, body]
+
+    def events() -> list[Any]:
+        return [call for call in running.proxy.calls() if call["token_id"] == token_id]
+
+    wait_for(lambda: len(events()) == 2, "both events")
+    assert [call["request"]["body"] for call in events()] == [body, body]
 
 
 def test_a_body_that_cannot_be_read(running: Running) -> None:
