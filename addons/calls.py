@@ -17,6 +17,7 @@ from uuid_utils import uuid7
 
 from addons.capture import Capture, Watcher
 from addons.openai.azure import Azure
+from addons.openai.batch_output import BatchLines
 from addons.openai.endpoints import Endpoint
 from addons.openai.form import FormReader
 from addons.openai.model_of import Allowed
@@ -85,6 +86,8 @@ class Call:
     """Get the answer as it passes, unless it is held whole."""
     object_watch: Watch | None = None
     """Notes the objects that the answer makes."""
+    batch: tuple[str, BatchLines] | None = None
+    """The batch whose output file the answer is, and what sums its lines."""
     hold: Hold | None = None
     """What it has reserved of its limits (:mod:`addons.policy.reservation`)."""
     cut: str | None = None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from addons.openai import price_file
 from addons.openai.price_file import BadPrices
 from addons.openai.prices import Prices
-from addons.openai.pricing import BUNDLED, Call, price
+from addons.openai.pricing import BUNDLED, LOWER_BOUND, Call, price
 
-__all__ = ["BUNDLED", "BadPrices", "Prices", "cost_of", "read_prices"]
+__all__ = ["BUNDLED", "BadPrices", "Prices", "cost_of", "cost_of_parts", "read_prices"]
 
 
 def cost_of(event: Mapping[str, Any], prices: Prices = BUNDLED) -> dict[str, Any] | None:
@@ -31,6 +32,24 @@ def cost_of(event: Mapping[str, Any], prices: Prices = BUNDLED) -> dict[str, Any
     )
     tools = tools if isinstance(tools, Mapping) else {}
     return price(call, usage, hosted_tools=tools, prices=prices).as_dict()
+
+
+def cost_of_parts(
+    event: Mapping[str, Any], parts: Iterable[tuple[str | None, Mapping[str, Any]]], prices: Prices = BUNDLED
+) -> dict[str, Any] | None:
+    """The cost of usages that are priced each by itself, given with their models; None of none at all."""
+    costs = [cost_of({**event, "model": model, "usage": usage}, prices) for model, usage in parts]
+    known = [cost for cost in costs if cost and cost["usd"] is not None]
+    if not known:
+        return next((cost for cost in costs if cost), None)
+    usd = sum((Decimal(cost["usd"]) for cost in known), Decimal(0))
+    source = "+".join(dict.fromkeys(str(cost["price_source"]) for cost in known))
+    total: dict[str, Any] = {"usd": format(usd.normalize(), "f"), "price_source": source}
+    partly = next((cost for cost in costs if cost and "reason" in cost), None)
+    if partly is not None:
+        why = partly["missing"].removeprefix("a lower bound; missing: ")
+        total |= {"missing": f"a lower bound; missing: {why}", "reason": LOWER_BOUND}
+    return total
 
 
 def read_prices(path: Path) -> Prices:

@@ -6,11 +6,13 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from addons.cost import BUNDLED, Prices, cost_of
+from addons.cost import BUNDLED, Prices, cost_of, cost_of_parts
 from addons.exchange import Exchange
 from addons.headers import RECORDED_REQUEST_HEADERS, client_info, rate_limit
 from addons.identity import identity
 from addons.openai import Request, Response, Summary, first_content, reported, summarize
+from addons.openai import usage as usages
+from addons.openai.batch_output import BatchSum
 from addons.openai.model_of import is_allowed_answer
 from addons.openai.tokens import count
 from addons.openai.users import users_in
@@ -74,6 +76,8 @@ def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -
         rate_limit=rate_limit(exchange.response_headers),
     )
     _add_usage(event, exchange, summary, prices)
+    if exchange.batch is not None and event["outcome"] == "ok":
+        _add_batch(event, *exchange.batch, prices)
     _add_content(event, exchange, summary, capture)
     return scrub(event, exchange)
 
@@ -187,6 +191,23 @@ def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Price
     event["usage_missing"] = summary.usage_missing
     event["usage_missing_code"] = summary.usage_missing_code
     event["cost"] = cost_of(event, prices)
+
+
+def _add_batch(event: Event, id_: str, found: BatchSum, prices: Prices) -> None:
+    """The bill of a batch, told by the lines of its output file."""
+    if found.problem is not None:
+        event["truncated"] = [*event["truncated"], f"response: the batch is not counted: {found.problem}"]
+        return
+    usage = found.usage
+    event["model"], event["service_tier"] = found.model, "batch"
+    event["usage_of"] = {"kind": "batch", "id": id_, "asked_by": event["token_id"]}
+    event["usage_of"] |= {"lines": found.lines, "failed": found.failed, "unread": found.unread}
+    if usage is None:
+        return
+    event["usage"] = usage.as_dict()
+    event["usage_missing"] = event["usage_missing_code"] = None
+    read = ((part.model, usages.read(part.usage)) for part in found.parts)
+    event["cost"] = cost_of_parts(event, [(model, one.as_dict()) for model, one in read if one], prices)
 
 
 def _may_have_been_billed(event: Event, exchange: Exchange, summary: Summary) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from addons.capture import Body
 from addons.openai.azure import Azure
+from addons.openai.batch_output import BatchSum
 from addons.openai.form import Form
 from addons.openai.model_of import Allowed
 from addons.request_metadata import NONE, RequestMetadata
@@ -85,6 +86,8 @@ class Exchange:
     """Done once the event is on disk, where somebody waits for that."""
     request_id: str | None = None
     """Of the session that it was an answer in; None for a call of its own."""
+    batch: tuple[str, BatchSum] | None = None
+    """The batch whose output file the answer was, and what its lines came to."""
     session_end: SessionEnd | None = None
     """Set where this is no call but a whole session, whose answers were handed over before."""
 

@@ -21,12 +21,13 @@ from mitmproxy import http
 from addons import refusal
 from addons.calls import Call, open_calls
 from addons.fail_closed import observe_only
+from addons.openai.batch_output import BatchLines
 from addons.openai.body import header, open_body
 from addons.openai.encoding import codings_of
 from addons.openai.form import read_form
 from addons.openai.messages import Response
 from addons.openai.objects import Made, Ref, deleted, in_body, in_target, made
-from addons.openai.objects.kinds import COMPLETION, MODEL, REALTIME_CALL, Place, place_of
+from addons.openai.objects.kinds import COMPLETION, FILE, MODEL, REALTIME_CALL, Place, place_of
 from addons.openai.objects.listing import listed, owned_ids, without
 from addons.openai.objects.references import References
 from addons.openai.objects.watch import Watch
@@ -123,6 +124,8 @@ class Ownership:
             return
         if place.kind == REALTIME_CALL and call.method == "POST":
             self._note_realtime_call(call, response)
+        elif place.kind == FILE and place.id and place.below == ("content",) and response.status_code == 200:
+            await self._watch_batch(call, place.id, response)
         elif listed(call.method, path) is None and _is_watched(call, place, response):
             codings = codings_of(",".join(response.headers.get_all("content-encoding")))
             stream = "event-stream" in response.headers.get("content-type", "").lower()
@@ -130,6 +133,15 @@ class Ownership:
             call.object_watch = watch
             call.held_whole = not stream
             call.watchers.append(lambda data: note(call, watch.feed(data), self.runtime.services))
+
+    async def _watch_batch(self, call: Call, file: str, response: http.Response) -> None:
+        """Sum the lines of a batch's output file while they pass."""
+        services = self.runtime.services
+        if services is None or (batch := await asyncio.wrap_future(services.objects.parent(file))) is None:
+            return
+        lines = BatchLines(codings_of(",".join(response.headers.get_all("content-encoding"))))
+        call.batch = batch, lines
+        call.watchers.append(lines.feed)
 
     def _note_realtime_call(self, call: Call, response: http.Response) -> None:
         if found := REALTIME_CALLS.search(response.headers.get("location", "")):
@@ -150,6 +162,8 @@ class Ownership:
                 except Exception:
                     _replace(response, refusal.INTERNAL)
                     raise
+        elif call.batch is not None and call.held_whole:
+            call.batch[1].feed(response.raw_content or b"")
         elif (watch := call.object_watch) is not None:
             if call.held_whole and response.raw_content:
                 watch.feed(response.raw_content)

@@ -107,6 +107,8 @@ class Recorder:
         exchange.session_end = session_end
         exchange.drained = call.left and outcome == "ok"
         exchange.recorded = recorded
+        if call.batch is not None and exchange.outcome == "ok":
+            exchange.batch = call.batch[0], call.batch[1].finish()
         services.clerk.ended(call.id)
         services.worker.put(exchange)
         _show_bodies(call)

@@ -13,6 +13,8 @@ COMMANDS = {
     "keys": "scripts.keys_commands:keys",
     "token": "scripts.token_commands:token",
     "audit": "scripts.audit_commands:audit",
+    "objects": "scripts.objects_commands:objects",
+    "batches": "scripts.objects_commands:batches",
     "cloudwatch": "scripts.cloudwatch_commands:cloudwatch",
     "run": "scripts.run_command:run",
     "env": "scripts.run_command:env",

@@ -17,10 +17,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from store.engine import Connection, Row
-from store.models import Grant
+from store.models import Grant, rfc3339
 from store.rows import project_of, token_of
 
 LONGEST = 200
@@ -65,6 +66,69 @@ class Claim:
     owner: Owner
     grant: Grant | None
     """Of the owner; None where the token or the project is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """A row, for people."""
+
+    id: str
+    kind: str
+    owner: Owner
+    created_at: int
+    """Seconds since 1970."""
+    status: str | None
+    due: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON output."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "project_id": self.owner.project_id,
+            "token_id": self.owner.token_id,
+            "created_at": rfc3339(datetime.fromtimestamp(self.created_at, UTC)),
+            "status": self.status,
+            "accounted": not self.due,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which objects to list."""
+
+    kind: str | None = None
+    project_id: str | None = None
+    ids: Sequence[str] | None = None
+    unaccounted: bool = False
+    most: int = 100
+
+
+def listed(connection: Connection, wanted: Wanted) -> list[Object]:
+    """Objects that are not deleted, and deleted ones whose usage is still to be counted; newest first."""
+    conditions = ["(deleted_at IS NULL OR due = 1)"]
+    values: dict[str, Any] = {}
+    if wanted.kind is not None:
+        conditions.append("kind = :kind")
+        values["kind"] = wanted.kind
+    if wanted.project_id is not None:
+        conditions.append("project_id = :project")
+        values["project"] = wanted.project_id
+    if wanted.ids is not None:
+        conditions.append("id IN :ids")
+        values["ids"] = list(wanted.ids)
+    if wanted.unaccounted:
+        conditions.append("due = 1")
+    rows = connection.rows(
+        f"SELECT * FROM objects WHERE {' AND '.join(conditions)} "  # noqa: S608 - of our own words
+        "ORDER BY created_at DESC, id LIMIT :most",
+        most=wanted.most,
+        **values,
+    )
+    return [
+        Object(row["id"], row["kind"], _owner(row), row["created_at"], row["status"], row["due"] == 1)
+        for row in rows
+    ]
 
 
 def remember(
@@ -183,12 +247,6 @@ def release(connection: Connection, event_ids: Iterable[str]) -> None:
 def unsettled(connection: Connection) -> list[Row]:
     """The claims whose events are not known to be on disk."""
     return connection.rows("SELECT * FROM objects WHERE due = 1 AND counted_by IS NOT NULL")
-
-
-def unaccounted(connection: Connection, kind: str | None = None) -> list[Row]:
-    """Objects whose usage is still to be counted, oldest first."""
-    rows = connection.rows("SELECT * FROM objects WHERE due = 1 ORDER BY created_at, id")
-    return [row for row in rows if kind in (None, row["kind"])]
 
 
 def adopt(connection: Connection, ids: Iterable[str], kind: str, owner: Owner) -> int:

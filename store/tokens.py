@@ -68,6 +68,11 @@ class TokenStore:
         """Of the SQLite file; None on a server."""
         return self.location.path
 
+    @property
+    def connection(self) -> Connection:
+        """For what else is kept in the store, within its changes (:attr:`audit`)."""
+        return self._connection
+
     def close(self) -> None:
         self._connection.close()
 

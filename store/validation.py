@@ -118,3 +118,10 @@ def header_metadata(names: Iterable[str]) -> str:
     if len(kept) > HEADER_NAMES:
         raise Invalid(f"header metadata has {len(kept)} names; at most {HEADER_NAMES} are kept.")
     return json.dumps(kept)
+
+
+def object_id(text: str) -> str:
+    """An id of the API's. Raises Invalid."""
+    if not 1 <= len(text) <= 200 or not text.isprintable() or " " in text:
+        raise Invalid(f"object {text[:60]!r}: write an id as the API gives it, of at most 200 characters.")
+    return text

@@ -12,7 +12,7 @@ from addons.openai.body import Opened, header, open_body
 from addons.openai.hosted_tools import hosted_tools
 from addons.openai.messages import ApiError, Request, Response, Summary
 from addons.openai.model_of import model_in
-from addons.openai.objects import accounts
+from addons.openai.objects import accounts, kinds
 from addons.openai.reported import CODES, read_usage
 
 
@@ -67,7 +67,8 @@ def _settle_account(summary: Summary, request: Request, response: Response) -> N
     starts = accounts.is_queued(request.method, request.path, summary.output)
     summary.queued = starts and response.complete
     if shown.kind not in accounts.DEFERRED:
-        code = "counted" if summary.usage is not None else None
+        seen = "unbilled" if shown.kind == kinds.FILE else "counted"  # what a file quotes is no bill
+        code = seen if summary.usage is not None else None
     elif accounts.is_over(summary.output):
         summary.usage_of = (shown.kind, shown.id)
         return

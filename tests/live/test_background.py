@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 import trustme
+from click.testing import CliRunner
 
+from scripts.cli import main
 from tests.live.harness import wait_for
 from tests.live.world import OPTIONS, World, start
 
@@ -102,3 +105,40 @@ def test_a_run_is_counted_once(world: World) -> None:
     assert [event["usage"]["total_tokens"] for event in counted(found)] == [10]
     assert counted(found)[0]["token_id"] == found[0]["token_id"]
     assert found[0]["outcome"] == "queued"
+
+
+def line(model: str, total: int) -> dict[str, Any]:
+    usage = {"input_tokens": total - 1, "output_tokens": 1, "total_tokens": total}
+    return {"custom_id": "x", "response": {"status_code": 200, "body": {"model": model, "usage": usage}}}
+
+
+def test_a_batch_is_counted_by_its_output_file(world: World) -> None:
+    maker, other = world.client("a1"), world.client("a2", 1)
+    file = maker.files.create(file=("a.jsonl", b"x"), purpose="batch")
+    batch = maker.batches.create(completion_window="24h", endpoint="/v1/responses", input_file_id=file.id)
+    assert [row["id"] for row in listed(world)] == [batch.id]
+    output = world.keeping.batch_output(batch.id, [line("gpt-4o-mini-2024-07-18", 11)] * 40_000)
+    assert other.batches.retrieve(batch.id).output_file_id == output
+    assert listed(world)[0]["status"] == "completed"
+    before = world.proxies[1].rss()
+    for proxy in (1, 0, 1):
+        assert len(world.client("a2", proxy).files.content(output).content) > 4 * 2**20
+    assert world.proxies[1].rss() - before < 100 * 2**20
+    found = events(world, output, 3)
+    assert [event["usage"]["total_tokens"] for event in counted(found)] == [440_000]
+    event = counted(found)[0]
+    created = next(call for call in world.proxies[0].calls() if call["response_id"] == batch.id)
+    assert (event["token_id"], event["service_tier"]) == (created["token_id"], "batch")
+    assert (event["usage_of"]["id"], event["usage_of"]["lines"]) == (batch.id, 40_000)
+    # 400,000 input and 40,000 output tokens of gpt-4o-mini, at half price.
+    assert float(event["cost"]["usd"]) == pytest.approx((0.4 * 0.15 + 0.04 * 0.6) / 2)
+    wait_for(lambda: listed(world) == [], "the batch is accounted for")
+
+
+def listed(world: World) -> list[dict[str, Any]]:
+    """`llmproxy batches`."""
+    store = str(world.proxies[0].store)
+    result = CliRunner().invoke(main, ["batches", "--store", store, "--json"])
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return rows

@@ -13,7 +13,7 @@ from store.engine import Connection, Engine, engine_of
 from store.errors import StoreUnavailable
 from store.object_clerk import ObjectClerk
 from store.object_recovery import recover
-from store.objects import Claim, NewObject, Owner
+from store.objects import Claim, NewObject, Owner, Wanted
 from store.spool import open_spool
 
 A, B = Owner("project-a", "token-a"), Owner("project-b", "token-b")
@@ -42,6 +42,10 @@ def clerk(engine: Engine, path: Path) -> Iterator[ObjectClerk]:
 
 def new(id_: str, owner: Owner = A, kind: str = "file", **more: object) -> NewObject:
     return NewObject(id_, kind, owner, **more)  # type: ignore[arg-type]
+
+
+def due(connection: Connection) -> list[str]:
+    return sorted(row.id for row in objects.listed(connection, Wanted(unaccounted=True)))
 
 
 def test_the_first_one_has_made_it(connection: Connection) -> None:
@@ -79,17 +83,19 @@ def test_a_usage_is_claimed_once(connection: Connection) -> None:
     objects.settle(connection, ["event-2"])
     objects.release(connection, ["event-2"])
     assert objects.claim(connection, "resp_1", "event-4", "w") is None
-    assert objects.unaccounted(connection) == []
+    assert due(connection) == []
 
 
 def test_the_state_of_a_batch(connection: Connection) -> None:
     objects.remember(connection, [new("batch_1", kind="batch", due=True, status="validating")])
     objects.remember(connection, [new("file-2", parent="batch_1")])
     objects.remember(connection, [new("batch_1", kind="batch", due=True, status="completed")])
-    assert [row["status"] for row in objects.unaccounted(connection, "batch")] == ["completed"]
+    assert [row.status for row in objects.listed(connection, Wanted(kind="batch", unaccounted=True))] == [
+        "completed"
+    ]
     assert objects.parents(connection, ["file-2", "file-9"]) == {"file-2": "batch_1"}
     objects.remember(connection, [new("batch_1", kind="batch", status="failed")])
-    assert objects.unaccounted(connection) == []
+    assert due(connection) == []
     assert objects.parents(connection, ["file-2"]) == {}
 
 
@@ -111,7 +117,7 @@ def test_old_answers_are_removed_and_what_is_to_be_paid_is_kept(connection: Conn
     objects.remember(connection, old, now=0)
     assert objects.prune(connection) == 2
     assert objects.prune(connection, before=1000) == 1
-    assert [row["id"] for row in objects.unaccounted(connection)] == ["b"]
+    assert due(connection) == ["b"]
 
 
 def test_memory_comes_before_the_store(clerk: ObjectClerk, connection: Connection) -> None:
@@ -163,8 +169,8 @@ def test_notes_wait_for_a_store_that_is_away(path: Path, engine: Engine) -> None
 
 
 def test_claims_of_a_process_that_was_killed(engine: Engine, connection: Connection, tmp_path: Path) -> None:
-    due = [new(id_, kind="response", due=True) for id_ in ("resp_1", "resp_2", "resp_3", "resp_4")]
-    objects.remember(connection, due)
+    waiting = [new(id_, kind="response", due=True) for id_ in ("resp_1", "resp_2", "resp_3", "resp_4")]
+    objects.remember(connection, waiting)
     writer, _ = open_spool(tmp_path / "spool")
     for number in (1, 2, 3):
         objects.claim(connection, f"resp_{number}", f"event-{number}", writer.writer)
@@ -179,7 +185,7 @@ def test_claims_of_a_process_that_was_killed(engine: Engine, connection: Connect
     assert recover(tmp_path / "spool", engine) == 0, "it lives"
     writer.close()
     assert recover(tmp_path / "spool", engine) == 3
-    assert [row["id"] for row in objects.unaccounted(connection)] == ["resp_2", "resp_3", "resp_4"]
+    assert due(connection) == ["resp_2", "resp_3", "resp_4"]
     assert [
         objects.claim(connection, f"resp_{number}", "event-8", "w") is not None for number in (1, 2, 3, 4)
     ] == [*(False, True, True, False)]

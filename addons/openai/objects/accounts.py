@@ -27,9 +27,10 @@ def shown_object(method: str, path: str, request: Any, answer: Any) -> Ref | Non
     Ref(kind='response', id='resp_1', param=None)
     """
     place = place_of(path)
-    if place is None or not isinstance(answer, Mapping):
+    if place is None:
         return None
-    id_ = name(answer.get("id"))
+    whole = answer if isinstance(answer, Mapping) else {}
+    id_ = name(whole.get("id"))
     if place.kind == kinds.THREAD and place.below[:1] == ("runs",):
         is_step = "steps" in place.below
         return Ref(STEP if is_step else kinds.RUN, id_) if id_ else None
@@ -37,7 +38,7 @@ def shown_object(method: str, path: str, request: Any, answer: Any) -> Ref | Non
         return None if place.kind == kinds.MODEL else Ref(place.kind, place.id)
     if place.kind == kinds.RESPONSE and not place.below and method.upper() == "POST" and id_:
         asked = isinstance(request, Mapping) and request.get("background") is True
-        return Ref(kinds.RESPONSE, id_) if asked or answer.get("background") is True else None
+        return Ref(kinds.RESPONSE, id_) if asked or whole.get("background") is True else None
     return None
 
 
