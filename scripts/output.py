@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -49,7 +49,16 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return " ".join(f"{key}={text}" for key, text in value.items()) or "-"
+        return " ".join(f"{key}={text}" for key, text in _flat(value)) or "-"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "-"
     return str(value)
+
+
+def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Pairs; of what is nested the keys with slashes between, of a list its members with commas."""
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from ((f"{key}/{name}", text) for name, text in _flat(inner))
+        else:
+            yield key, ",".join(map(str, inner)) if isinstance(inner, list) else str(inner)

@@ -8,10 +8,12 @@ from typing import Any, TextIO
 import click
 
 from scripts import token_file
+from scripts.limit_options import TOPUP, LimitChanges, show_with_use, token_limits
 from scripts.metadata_options import Metadata, metadata_changed, metadata_given
 from scripts.options import Duration, Expiry, Pair, Places, open_store, places
 from scripts.output import show, show_all
 from store import validation
+from store.limits import Budget
 from store.models import Selection
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -51,15 +53,17 @@ def token() -> None:
 @metadata_given
 @EXPIRES
 @MAX_REQUESTS
+@token_limits
 @PREFIX
 @JSON
 @places
-def create(
+def create(  # noqa: PLR0913 - one for each option
     *,
     project: str,
     metadata: Metadata,
     expires: datetime | str | None,
     max_requests: int | None,
+    limits: LimitChanges,
     prefix: str,
     as_json: bool,
     places: Places,
@@ -71,6 +75,7 @@ def create(
             expires_at=_moment(expires),
             max_requests=max_requests,
             **metadata.given(),
+            limits=limits.made,
             prefix=prefix,
         )
     show({"token": text.reveal(), **made.as_dict()}, as_json=as_json)
@@ -97,9 +102,27 @@ def list_(*, project: str | None, as_json: bool, places: Places) -> None:
 @JSON
 @places
 def show_(*, token_id: str, as_json: bool, places: Places) -> None:
-    """Show a token."""
+    """Show a token, and what is used of its limits and of its project's."""
     with open_store(places) as store:
-        show(store.get_token(token_id).as_dict(), as_json=as_json)
+        token = store.get_token(token_id)
+        gauges = [*store.token_use(token), *store.project_use(store.get_project(token.project_id))]
+    show_with_use(token.as_dict(), gauges, as_json=as_json)
+
+
+@token.command()
+@TOKEN
+@TOPUP
+@JSON
+@places
+def topup(*, token_id: str, amount: Budget, as_json: bool, places: Places) -> None:
+    """Add to a budget of a token: 5usd, 5usd/day, 100000tokens/month. It counts from the next call on.
+
+    It is for the present period; for the budget in all (total), which is meant where no period is given, it
+    is for ever.
+    """
+    with open_store(places) as store:
+        changed = store.top_up_token(token_id, amount)
+        show_with_use(changed.as_dict(), store.token_use(changed), as_json=as_json)
 
 
 @token.command()
@@ -108,24 +131,31 @@ def show_(*, token_id: str, as_json: bool, places: Places) -> None:
 @EXPIRES
 @MAX_REQUESTS
 @click.option("--no-max-requests", is_flag=True, help="Let it make any number of calls.")
+@token_limits
 @JSON
 @places
-def update(
+def update(  # noqa: PLR0913 - one for each option
     *,
     token_id: str,
     metadata: Metadata,
     expires: datetime | str | None,
     max_requests: int | None,
     no_max_requests: bool,
+    limits: LimitChanges,
     as_json: bool,
     places: Places,
 ) -> None:
-    """Change a token. Pairs and names of metadata are added to those that it has."""
+    """Change a token. Pairs and names of metadata, and budgets, are added to those that it has.
+
+    Lists (--model, --endpoint, --network) take the place of the present ones; 'none' removes a limit.
+    """
     changes = metadata.changes()
     if expires is not None:
         changes["expires_at"] = _moment(expires)
     if max_requests is not None or no_max_requests:
         changes["max_requests"] = None if no_max_requests else max_requests
+    if limits:
+        changes["limits"] = limits
     if not changes:
         raise click.UsageError("nothing to change; see --help for what can be.")
     with open_store(places) as store:
@@ -161,9 +191,9 @@ def import_(*, file: TextIO, project: str | None, prefix: str, as_json: bool, pl
     """Make a token for each row of a CSV file ('-': standard input): all of them, or none.
 
     The first row names the columns: project, expires (30d, a date ...), max_requests, metadata.KEY for
-    any key, metadata (a JSON object), header_metadata (names, with spaces between); all may be left out or
-    empty. Prints the file with the columns id and token added; that is
-    the only time the tokens are shown.
+    any key, metadata (a JSON object), header_metadata (names, with spaces between), and limits as the options
+    of `token create`: rpm, tpm, max_concurrent, budget ("5usd/day 100usd/month") ...; all may be left out or
+    empty. Prints the file with the columns id and token added; that is the only time the tokens are shown.
     """
     table = token_file.read(file, project)
     with open_store(places) as store:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from scripts.limit_options import CSV_LIMITS, limits_of_row
 from scripts.metadata_options import Pairs
 from scripts.options import Expiry
 from store import validation
@@ -18,7 +19,7 @@ from store.errors import Invalid
 from store.models import Token, TokenOrder
 from store.secret import Secret
 
-COLUMNS = ("project", "expires", "max_requests", "metadata", "header_metadata")
+COLUMNS = ("project", "expires", "max_requests", "metadata", "header_metadata", *CSV_LIMITS)
 METADATA = "metadata."
 ADDED = ("id", "token")
 
@@ -87,6 +88,7 @@ def _order(row: Mapping[str, str], project: str | None, where: str) -> TokenOrde
             expires if isinstance(expires, datetime) else None,
             validation.max_requests(limit),
             {**whole, **pairs},
+            limits=limits_of_row(row),
             header_metadata=row.get("header_metadata", "").split(),
         )
         validation.metadata(order.metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,9 @@ from store.audit.log import AuditLog, Change
 from store.audit.origin import Origin, of_process
 from store.engine import Connection, engine_of
 from store.errors import Conflict, Invalid, NotFound
-from store.limits import NONE, Limits
+from store.ledger import topups
+from store.ledger.account import Gauge, gauges_of_project, gauges_of_token
+from store.limits import NONE, Budget, Limits
 from store.location import Place, StoreLocation
 from store.models import Project, Selection, Token, TokenOrder, rfc3339
 from store.project_keys import ProjectKeys
@@ -169,6 +172,14 @@ class TokenStore:
             change.note(facts(project), after)
         return changed
 
+    def top_up_project(self, id_or_name: str, budget: Budget) -> Project:
+        """Add to one of its budgets, for the present period; to `total` for ever."""
+        with self.audit.change("project.topup") as change:
+            project = self.get_project(id_or_name)
+            change.about(project_id=project.id)
+            self._top_up(change, project, f"project {project.name!r}", budget)
+        return project
+
     def activate_project(self, id_or_name: str) -> Project:
         return self.update_project(id_or_name, active=True)
 
@@ -249,6 +260,14 @@ class TokenStore:
             raise NotFound(f"there is no token with the id {token_id!r}; `llmproxy token list` shows all.")
         return token_of(rows[0])
 
+    def token_use(self, token: Token) -> list[Gauge]:
+        """What is used of each of the token's limits."""
+        return gauges_of_token(self._connection, token, time.time())
+
+    def project_use(self, project: Project) -> list[Gauge]:
+        """What all its tokens have used of each of the project's limits."""
+        return gauges_of_project(self._connection, project, time.time())
+
     def list_tokens(
         self, project: str | None = None, *, after: str = "", limit: int | None = None
     ) -> list[Token]:
@@ -295,6 +314,14 @@ class TokenStore:
             self._update("tokens", token_id, {"active": 0})
         return self.get_token(token_id)
 
+    def top_up_token(self, token_id: str, budget: Budget) -> Token:
+        """Add to one of its budgets, for the present period; to `total` for ever."""
+        with self.audit.change("token.topup") as change:
+            token = self.get_token(token_id)
+            _about(change, token)
+            self._top_up(change, token, f"token {token_id}", budget)
+        return token
+
     def select_tokens(self, selection: Selection) -> list[Token]:
         """The tokens that are not revoked and fit, oldest first."""
         conditions: list[str] = ["active = 1"]
@@ -327,6 +354,14 @@ class TokenStore:
             if not found:
                 change.note(None, {}, reason=reason)
         return revoked
+
+    def _top_up(self, change: Change, of: Project | Token, called: str, budget: Budget) -> None:
+        if of.limits.budget(budget.unit, budget.period) is None:
+            raise Conflict(
+                f"{called} has no budget {budget.name} to add to; give it one with `update --budget`."
+            )
+        topups.add(self._connection, of.id, budget, at=time.time())
+        change.note({}, {"topup": str(budget)})
 
     def _check_key(self, api_key: str) -> None:
         """Raises Invalid for what is neither a key nor a reference, such as one of our own tokens."""

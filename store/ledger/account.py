@@ -11,7 +11,7 @@ from store import limits as periods
 from store.engine import Connection, Row
 from store.ledger.claims import Hit, Room, Side, Standing
 from store.limits import HOUR, TOTAL, USD, Budget, Limits
-from store.models import Grant
+from store.models import Grant, Project, Token
 
 RATE_SECONDS = 60
 
@@ -117,13 +117,26 @@ def account_of(
     connection: Connection, grant: Grant, side: Side, now: float, *, at: float | None = None
 ) -> Account:
     """Of the grant's token or project. The periods are those around `at`, or now."""
-    token = side == "token"
-    subject = grant.token.id if token else grant.project.id
-    limits = grant.token.limits if token else grant.project.limits
-    account = Account(subject, list(_gauges(connection, side, subject, limits, now, at or now)))
-    if token and grant.token.max_requests is not None:
-        account.gauges.insert(0, _quota_of_token(connection, subject))
-    return account
+    if side == "token":
+        return Account(grant.token.id, gauges_of_token(connection, grant.token, now, at=at))
+    return Account(grant.project.id, gauges_of_project(connection, grant.project, now, at=at))
+
+
+def gauges_of_token(
+    connection: Connection, token: Token, now: float, *, at: float | None = None
+) -> list[Gauge]:
+    """What a token has used of each of its limits."""
+    gauges = list(_gauges(connection, "token", token.id, token.limits, now, at or now))
+    if token.max_requests is not None:
+        gauges.insert(0, _quota_of_token(connection, token.id))
+    return gauges
+
+
+def gauges_of_project(
+    connection: Connection, project: Project, now: float, *, at: float | None = None
+) -> list[Gauge]:
+    """What all the tokens of a project have used of each of its limits."""
+    return list(_gauges(connection, "project", project.id, project.limits, now, at or now))
 
 
 def longest(hits: list[Hit]) -> Hit | None:

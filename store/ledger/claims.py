@@ -12,6 +12,15 @@ Side = Literal["token", "project"]
 """Whose limit it is."""
 
 
+def unit_of(limit: str) -> str:
+    """What a limit counts: usd, tokens, requests or calls (that are under way)."""
+    if limit == "max_concurrent":
+        return "calls"
+    if limit in ("max_requests", "requests_per_minute"):
+        return "requests"
+    return "usd" if limit.startswith("usd/") else "tokens"
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What a call claims before it may pass."""
@@ -52,11 +61,7 @@ class Hit:
     @property
     def unit(self) -> str:
         """usd, tokens, requests or calls."""
-        if self.limit == "max_concurrent":
-            return "calls"
-        if self.limit in ("max_requests", "requests_per_minute"):
-            return "requests"
-        return "usd" if self.limit.startswith("usd/") else "tokens"
+        return unit_of(self.limit)
 
 
 @dataclass(frozen=True, slots=True)

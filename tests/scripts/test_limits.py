@@ -1,0 +1,161 @@
+"""Limits on the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from store.engine import engine_of
+from store.ledger import Ask, Clerk, Finished
+from store.limits import NANO
+from store.lookup import TokenLookup
+from tests.scripts.test_cli import KEY, Cli
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    cli = Cli(tmp_path / "store.db")
+    cli.json("project", "create", "acme", "--api-key", KEY, "--rpm", "600", "--max-requests", "50")
+    return cli
+
+
+def test_as_given_so_shown(cli: Cli) -> None:
+    made = cli.json(
+        *("token", "create", "--project", "acme", "--rpm", "60", "--tpm", "90000", "--max-concurrent", "4"),
+        *("--budget", "5usd/day", "--budget", "100000tokens/month", "--model", "gpt-4o*", "--model", "o3"),
+        *("--endpoint", "inference", "--max-output-tokens", "4096", "--network", "10.0.0.0/8"),
+        *("--budget-mode", "strict", "--on-budget-end", "cut"),
+    )
+    assert made["limits"] == {
+        "requests_per_minute": 60,
+        "tokens_per_minute": 90000,
+        "max_concurrent": 4,
+        "budgets": {"usd": {"day": "5"}, "tokens": {"month": 100000}},
+        "models": ["gpt-4o*", "o3"],
+        "endpoints": ["inference"],
+        "max_output_tokens": 4096,
+        "networks": ["10.0.0.0/8"],
+        "budget_mode": "strict",
+        "on_budget_end": "cut",
+    }
+    changed = cli.json(
+        *("token", "update", made["id"], "--rpm", "none", "--model", "o4*", "--network", "none"),
+        *("--budget", "usd/day=none", "--budget", "0.5usd/hour", "--budget-mode", "none"),
+    )
+    assert changed["limits"] == {
+        "tokens_per_minute": 90000,
+        "max_concurrent": 4,
+        "budgets": {"usd": {"hour": "0.50"}, "tokens": {"month": 100000}},
+        "models": ["o4*"],
+        "endpoints": ["inference"],
+        "max_output_tokens": 4096,
+        "on_budget_end": "cut",
+    }
+    replaced = cli.json("token", "update", made["id"], "--budget", "none", "--budget", "9usd/total")
+    assert replaced["limits"]["budgets"] == {"usd": {"total": "9"}}
+    project = cli.json("project", "update", "acme", "--rpm", "none", "--max-requests", "none")
+    assert project["limits"] == {}
+
+
+def test_use_is_shown_with_what_is_left_and_when_it_resets(cli: Cli, tmp_path: Path) -> None:
+    made = cli.json(
+        "token", "create", "--project", "acme", "--budget", "5usd/day", "--budget", "9usd/total", "--rpm", "9"
+    )
+    lookup = TokenLookup(tmp_path / "store.db")
+    grant = lookup.find(made["token"])
+    lookup.close()
+    assert grant
+    clerk = Clerk(engine_of(tmp_path / "store.db"))
+    for number in (1, 2):
+        assert clerk.reserve(Ask(f"call-{number}", grant, 10, NANO)).result(30).hit is None
+    over = Finished("call-1", grant.token.id, grant.project.id, time.time(), "ok", "chat", seq=1)
+    clerk.finish([over], "w").result(30)
+    clerk.close()
+
+    rows = cli.json("token", "show", made["id"])["use"]
+    use = {(row["side"], row["limit"]): row for row in rows}
+    day = use["token", "usd/day"]
+    assert {name: day[name] for name in ("allowed", "used", "held", "left")} == {
+        "allowed": "5",
+        "used": "1",
+        "held": "1",
+        "left": "3",
+    }
+    assert day["resets_at"].endswith("T00:00:00.000Z")
+    assert use["token", "usd/total"]["resets_at"] is None
+    assert use["token", "requests_per_minute"]["left"] == 7
+    assert use["project", "max_requests"]["left"] == 48
+    assert [row["limit"] for row in cli.json("project", "show", "acme")["use"]] == [
+        "max_requests",
+        "requests_per_minute",
+    ]
+    shown = cli.run("token", "show", made["id"]).output
+    assert "limits" in shown
+    assert "budgets/usd/day=5 budgets/usd/total=9" in shown
+    assert shown.splitlines()[-1].startswith("project")
+
+
+def test_topups_add_to_a_budget_that_is_there(cli: Cli) -> None:
+    token = cli.json("token", "create", "--project", "acme", "--budget", "5usd/day", "--budget", "0usd/total")
+    for amount, limit, allowed in (
+        ("2usd/day", "usd/day", "7"),
+        ("2.50usd", "usd/total", "2.50"),
+        ("1usd", "usd/total", "3.50"),
+    ):
+        use = cli.json("token", "topup", token["id"], amount)["use"]
+        assert {row["limit"]: row["allowed"] for row in use}[limit] == allowed
+    result = cli.run("token", "topup", token["id"], "5usd/month")
+    assert result.exit_code == 1
+    assert "no budget usd/month" in result.output
+    cli.json("project", "update", "acme", "--budget", "1usd/total")
+    use = cli.json("project", "topup", "acme", "1usd")["use"]
+    assert use[-1]["allowed"] == "2"
+    log = json.loads(cli.run("audit", "list", "--json", "--action", "token.topup").output)
+    assert [row["outcome"] for row in log] == ["failure", "success", "success", "success"]
+    assert log[1]["after"] == {"topup": "1usd/total"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rpm", "0"), "'0'"),
+        (("--max-concurrent", "many"), "'many'"),
+        (("--budget", "5eur/day"), "'5eur/day'"),
+        (("--budget", "5usd"), "5usd/day"),
+        (("--budget", "usd/year=none"), "usd/year=none"),
+        (("--endpoint", "chats"), "docs/endpoints.md"),
+        (("--network", "10.0.0.1/8"), "10.0.0.1/8"),
+        (("--budget-mode", "lax"), "expected"),
+    ],
+)
+def test_a_bad_value_is_wrong_usage(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    for command in (("token", "create", "--project", "acme"), ("project", "update", "acme")):
+        result = cli.run(*command, *arguments)
+        assert result.exit_code == 2
+        assert said in result.output
+        assert "Traceback" not in result.output
+
+
+def test_a_file_of_tokens_with_limits(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.csv"
+    file.write_text(
+        "rpm,budget,model,endpoint,budget_mode,metadata.team\n"
+        "5,5usd/day 100usd/month,gpt-4o* o3,inference models,strict,a\n"
+        ",,,,,b\n"
+    )
+    first, second = cli.json("token", "import", str(file), "--project", "acme")
+    assert first["limits"] == {
+        "requests_per_minute": 5,
+        "budgets": {"usd": {"day": "5", "month": "100"}},
+        "models": ["gpt-4o*", "o3"],
+        "endpoints": ["inference", "models"],
+        "budget_mode": "strict",
+    }
+    assert second["limits"] == {}
+    file.write_text("budget,rpm\n5usd/day,x\n")
+    result = cli.run("token", "import", str(file), "--project", "acme")
+    assert result.exit_code == 2
+    assert "line 2" in result.output
