@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from store.event import BUDGET_TYPE, SESSION_TYPE
+from store.event import AUDIT_TYPE, BUDGET_TYPE, SESSION_TYPE
 
 Event = Mapping[str, Any]
 
@@ -77,8 +77,8 @@ class Counters:
         if event.get("type") == BUDGET_TYPE:
             self._marks[str(event.get("limit")), str(event.get("reached"))] += 1
             return
-        if event.get("type") == SESSION_TYPE:
-            return  # its answers count
+        if event.get("type") in (SESSION_TYPE, AUDIT_TYPE):
+            return  # the one's answers count, the other is no call
         outcome = str(event.get("outcome"))
         self._calls[str(event.get("endpoint")), outcome] += 1
         if outcome == "refused":

@@ -22,6 +22,7 @@ from addons.refusal import Refusal
 from addons.reporter import Reporter
 from addons.settling import Settling
 from addons.worker import Worker
+from store.audit.heads import HeadTeller
 from store.audit.refusals import Refusals
 from store.bus import BadBus, Forwarder, Link
 from store.engine import engine_of
@@ -62,6 +63,7 @@ class Services:
     forwarder: Forwarder | None
     mint: Mint
     refusals: Refusals
+    heads: HeadTeller
 
 
 class Runtime:
@@ -143,6 +145,7 @@ class Runtime:
         if self.services is None:
             return
         services, self.services = self.services, None
+        services.heads.close()
         services.closing.close()
         services.worker.close()
         services.clerk.close()
@@ -219,7 +222,8 @@ class Runtime:
         )
         return Services(
             *(lookup, keys, objects, clerk, history, settling, closing),
-            *(worker, journal, reporter, forwarder, Mint(store), refusals),
+            *(worker, journal, reporter, forwarder, Mint(store)),
+            *(refusals, HeadTeller(engine, worker.put_marks)),
         )
 
     def _link(self) -> Link | None:

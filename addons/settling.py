@@ -11,7 +11,7 @@ from pathlib import Path
 
 from addons.exchange import Exchange
 from addons.policy.history import History
-from store.event import Event
+from store.event import BUDGET_TYPE, Event
 from store.ledger import Clerk, Finished
 from store.ledger.catch_up import batches_after
 from store.ledger.finished import finished_of
@@ -89,8 +89,9 @@ class Settling:
         self._clerk.finish([_finished(call, 0) for call in calls], self._writer)
 
     def told(self, marks: Sequence[Event]) -> None:
-        """These events of soft limits are on disk."""
-        self._clerk.told([event["event_id"] for event in marks])
+        """These events are on disk; the clerk wants to know it of those of soft limits."""
+        if ids := [event["event_id"] for event in marks if event["type"] == BUDGET_TYPE]:
+            self._clerk.told(ids)
 
     def close(self) -> None:
         """After the clerk: the store has taken in what it could."""

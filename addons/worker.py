@@ -84,7 +84,7 @@ class Worker:
         self._queue.put(exchange)
 
     def put_marks(self, events: Sequence[Event]) -> None:
-        """Hand over events of soft limits, which are of no call. Never blocks."""
+        """Hand over events of no call: marks of soft limits, heads of the audit log. Never blocks."""
         for event in events:
             self._queue.put(event)
 

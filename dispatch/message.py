@@ -19,6 +19,7 @@ USAGE_TYPE = "llm_proxy_usage"
 REPRICING_TYPE = "llm_proxy_repricing"
 SESSION_TYPE = "llm_proxy_session"
 BUDGET_TYPE = "llm_proxy_budget"
+AUDIT_TYPE = "llm_proxy_audit"
 
 FIELDS = (
     "schema",
@@ -117,10 +118,12 @@ BUDGET_FIELDS = (
     *("schema", "event_id", "writer", "seq", "reached", "side", "limit", "allowed", "used", "percent"),
     *("resets_at", "project_id", "project_name", "token_id"),
 )
+AUDIT_FIELDS = ("schema", "event_id", "writer", "seq", "head")
 FIELDS_OF = {
     REPRICING_TYPE: REPRICING_FIELDS,
     SESSION_TYPE: SESSION_FIELDS,
     BUDGET_TYPE: BUDGET_FIELDS,
+    AUDIT_TYPE: AUDIT_FIELDS,
 }
 """By the type of a record that is no call."""
 

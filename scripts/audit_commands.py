@@ -19,13 +19,14 @@ from scripts.spool_commands import Moment
 from store.audit.chain import Verdict, Verifier
 from store.audit.log import AuditLog, Wanted
 from store.audit.record import Head, Record, canonical, of_export
+from store.event import AUDIT_TYPE
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 COLUMNS = ("seq", "at", "action", "outcome", "actor", "address", "object", "reason", "count", "change")
 
 
 class Heads(click.ParamType[list[Head]]):
-    """``SEQ:HASH``, a file with such lines, or an export."""
+    """``SEQ:HASH``, a file with such lines, events, or an export."""
 
     name = "seq:hash|file"
 
@@ -36,10 +37,14 @@ class Heads(click.ParamType[list[Head]]):
             if not Path(value).is_file():
                 return [Head.parse(value)]
             found = [head for line in Path(value).read_text().splitlines() for head in _heads(line)]
-        except (ValueError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             self.fail(f"{error}.", param, ctx)
         if not found:
-            self.fail(f"there is no head in {value}: a line of it is SEQ:HASH.", param, ctx)
+            self.fail(
+                f"there is no head in {value}: a line of it is SEQ:HASH, or an event of type {AUDIT_TYPE}.",
+                param,
+                ctx,
+            )
         return found
 
 
@@ -191,13 +196,13 @@ def _verify_file(file: IO[str], noted: list[Head]) -> Verdict:
 
 
 def _heads(line: str) -> list[Head]:
-    """The one in a line of notes or of an export; none in an empty line, or in a row. Raises ValueError."""
+    """The one in a line of notes, of events or of an export; none in other lines. Raises ValueError."""
     if not line.startswith("{"):
         return [Head.parse(line)] if line.strip() else []
     value = json.loads(line)
-    if value.keys() != {"head"}:
-        return []
-    return [Head.parse("{seq}:{hash}".format(**value["head"]))]
+    if value.get("type") == AUDIT_TYPE:
+        return [Head.parse(value["head"])]
+    return [Head.parse("{seq}:{hash}".format(**value["head"]))] if value.keys() == {"head"} else []
 
 
 def _tell(verdict: Verdict, *, as_json: bool) -> None:

@@ -14,6 +14,8 @@ SESSION_TYPE = "llm_proxy_session"
 """A WebSocket session that is over; its answers are calls of their own."""
 BUDGET_TYPE = "llm_proxy_budget"
 """A budget is used up by half, by 80 %, or whole."""
+AUDIT_TYPE = "llm_proxy_audit"
+"""The head of the store's audit log."""
 OPEN_TYPE = "llm_proxy_open"
 """A call that goes upstream; kept in the journal, never in a segment."""
 

@@ -90,6 +90,15 @@ def test_every_field_of_a_budget_mark_is_documented() -> None:
     assert documented == {*message.BUDGET_FIELDS, "timestamp"}
 
 
+def test_every_field_of_an_audit_head_is_documented() -> None:
+    section = EVENT.split('`type: "llm_proxy_audit"`')[1].split("\n\n`type:")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {
+        *message.AUDIT_FIELDS,
+        "timestamp",
+    }
+
+
 async def test_every_option_is_documented() -> None:
     master = Master(options.Options())
     declare(Loader(master))

@@ -89,6 +89,8 @@ def test_exposition() -> None:
         "queue_length": 0,
         "recorded": 2,
         "dropped": 0,
+        "uncounted": 0,
+        "audit_waiting": 0,
     }
     text = exposition(figures).decode()
     assert 'llmproxy_calls_total{endpoint="chat",outcome="ok"} 1.0' in text

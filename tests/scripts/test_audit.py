@@ -120,9 +120,15 @@ def test_verify_with_a_noted_head(filled: Cli, tmp_path: Path) -> None:
     notes.write_text(f"{first}\n")
     filled.json("project", "deactivate", "acme")
     assert filled.json("audit", "verify", "--head", str(notes), "--head", first)["compared"] == 1
+    events = tmp_path / "events.jsonl"
+    events.write_text(
+        json.dumps({"type": "llm_proxy_audit", "head": first}) + '\n{"type": "llm_proxy_usage"}\n'
+    )
+    assert filled.json("audit", "verify", "--head", str(events))["compared"] == 1
     other = f"7:{'0' * 64}"
     assert filled.run("audit", "verify", "--head", other).exit_code == 1
-    for wrong in ("7", "nowhere", str(tmp_path)):
+    events.write_text('{"type": "llm_proxy_usage"}\n[]\n')
+    for wrong in ("7", "nowhere", str(tmp_path), str(events)):
         assert filled.run("audit", "verify", "--head", wrong).exit_code == 2
 
 
