@@ -100,13 +100,17 @@ def test_head_names_what_is_known() -> None:
         "input_tokens_details": {"cached_tokens": 1024},
         "output_tokens_details": {"reasoning_tokens": 0},
     }
-    shown = "\n".join(head(event(usage={**event()["usage"], **details}, token_metadata={"team": "ranking"})))
+    said = {"request_metadata": {"session_id": "s-42"}, "user_claims": {"user": "eve"}}
+    usage = {**event()["usage"], **details}
+    shown = "\n".join(head(event(usage=usage, token_metadata={"team": "ranking"}, **said)))
     assert "input cached_tokens 1,024" in shown
     assert "reasoning" not in shown
     assert "$0.000394 · genai-prices/0.2.3" in shown
     assert "first token 410 ms, whole 1,934 ms" in shown
     assert "01b3" in shown
     assert "team ranking" in shown
+    assert "session_id s-42" in shown
+    assert "user eve" in shown
 
 
 def test_spend_puts_the_dearest_first_and_hides_no_gap() -> None:
