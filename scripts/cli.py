@@ -12,6 +12,7 @@ COMMANDS = {
     "project": "scripts.project_commands:project",
     "keys": "scripts.keys_commands:keys",
     "token": "scripts.token_commands:token",
+    "store": "scripts.store_commands:store",
     "audit": "scripts.audit_commands:audit",
     "objects": "scripts.objects_commands:objects",
     "batches": "scripts.objects_commands:batches",

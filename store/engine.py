@@ -52,6 +52,10 @@ class Connection(Protocol):
         """
         ...
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """A transaction that only reads, and sees no change that is made after its first statement."""
+        ...
+
     def lock(self, name: str) -> None:
         """Within a transaction: wait until no other process holds `name`, and hold it until the end."""
         ...

@@ -71,6 +71,15 @@ class SqliteConnection:
                 self._database.rollback()
             raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with translated(self._path):
+            self._database.execute("BEGIN DEFERRED")
+        try:
+            yield
+        finally:
+            self._database.rollback()
+
     def lock(self, name: str) -> None:  # noqa: ARG002 - the transaction excludes all other writers
         assert self._database.in_transaction
 

@@ -31,6 +31,8 @@ class Dialect(Protocol):
     """What to do about errors when the schema is made."""
     begin: str
     """A statement."""
+    snapshot: Sequence[str]
+    """Statements that begin a transaction for :meth:`store.engine.Connection.snapshot`."""
 
     def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]: ...
 
@@ -70,6 +72,7 @@ class PostgreSQL:
         "42501": "let the account own the database",
     }
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    snapshot: Sequence[str] = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 
     def __init__(self) -> None:
         self._watchdog = Watchdog()
@@ -124,6 +127,10 @@ class MySQL:
         1419: "set log_bin_trust_function_creators=1, or let an administrator open the store once",
     }
     begin = "START TRANSACTION"
+    snapshot: Sequence[str] = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
 
     def connect_arguments(self, url: URL, busy_seconds: float) -> dict[str, Any]:
         wait = max(1, math.ceil(busy_seconds))

@@ -81,6 +81,17 @@ class ServerConnection:
         finally:
             self._in_transaction = False
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        for statement in self._dialect.snapshot:
+            self._control(statement)
+        self._in_transaction, self._failed = True, False
+        try:
+            yield
+        finally:
+            self._roll_back()
+            self._in_transaction = False
+
     def lock(self, name: str) -> None:
         assert self._in_transaction
         with self._told(), self._limited():
