@@ -10,6 +10,9 @@ from store.models import rfc3339
 from store.objects import Object, Owner, Wanted
 from store.tokens import TokenStore
 
+MOST_NAMED = 100
+"""Ids of objects in one row of the audit log."""
+
 
 def adopt(
     store: TokenStore, ids: Sequence[str], kind: str, *, project: str | None = None, token: str | None = None
@@ -24,7 +27,8 @@ def adopt(
     with store.audit.change("object.adopt") as change:
         change.about(project_id=owner.project_id, token_id=owner.token_id)
         moved = objects.adopt(store.connection, ids, kind, owner)
-        change.note(None, {"objects": len(ids), "taken_from_others": moved})
+        named = [*ids[:MOST_NAMED], *(["..."] if len(ids) > MOST_NAMED else [])]
+        change.note(None, {"ids": named, "objects": len(ids), "taken_from_others": moved})
     return objects.listed(store.connection, Wanted(ids=ids, most=len(ids)))
 
 

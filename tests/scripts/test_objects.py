@@ -46,6 +46,7 @@ def test_adopting(place: Path) -> None:
     assert [row["id"] for row in rows(place, "objects", "list", "--kind", "vector_store")] == ["vs_1"]
     log = rows(place, "audit", "list", "--action", "object.adopt")
     assert len(log) == 4
+    assert log[0]["after"] == {"ids": ["file-1"], "objects": 1, "taken_from_others": 1}
 
 
 def test_wrong_usage(place: Path) -> None:
