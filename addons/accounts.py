@@ -20,6 +20,8 @@ from store.objects import Claim
 
 logger = logging.getLogger(__name__)
 
+KEEPING = frozenset({"responses", "assistants"})
+"""Endpoints whose answers are kept by the API and may be shown again, with their usage."""
 CLAIM_SECONDS = 10.0
 """How long the worker waits for the store to decide."""
 
@@ -46,6 +48,25 @@ class Accounts:
         """These events are on disk. Never waits."""
         if counted := [str(event["event_id"]) for event in events if event.get("usage_of")]:
             self._clerk.settle(counted)
+
+
+class Import:
+    """The same among recorded calls, which are not in the store: the first that shows a usage counts it."""
+
+    def __init__(self) -> None:
+        self._counted: set[str] = set()
+
+    def decide(self, event: Event) -> Event:
+        """The event with its usage, unless an earlier one had that."""
+        shown = event.get("usage_of")
+        id_ = shown["id"] if isinstance(shown, Mapping) else event.get("response_id")
+        if id_ is None or event.get("endpoint") not in KEEPING:
+            return event
+        if id_ in self._counted:
+            return without_usage(event, "counted") if shown else event
+        if event.get("usage") is not None:
+            self._counted.add(id_)
+        return event
 
 
 def without_usage(event: Event, code: str) -> Event:

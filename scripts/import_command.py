@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
+from addons.accounts import Import
 from addons.cost import BUNDLED, Prices
 from addons.event import event_of
 from addons.identity import user_named
@@ -98,6 +99,7 @@ def _events(
     name: str, bar: Progress, totals: Totals, deployments: Mapping[str, str], prices: Prices
 ) -> Iterator[dict[str, Any]]:
     repeats: Counter[str] = Counter()
+    accounts = Import()
     count = 0
     try:
         with open_input(name, bar) as file:
@@ -106,7 +108,7 @@ def _events(
                 exchange = to_exchange(recorded, repeat=repeats[first], deployments=deployments)
                 repeats[first] += 1
                 count += 1
-                yield event_of(exchange, prices=prices)
+                yield accounts.decide(event_of(exchange, prices=prices))
     except Damaged as error:
         totals.damaged.append(f"{name}: {error}; the {count} exchanges before it were read.")
     except Unreadable as error:
