@@ -15,12 +15,12 @@ from typing import Any
 import wsproto.events
 from mitmproxy import ctx, http, websocket
 from mitmproxy.connection import Connection
+from mitmproxy.net.http.status_codes import CLIENT_CLOSED_REQUEST
 from mitmproxy.proxy import server
 from mitmproxy.proxy.commands import RequestWakeup
 from mitmproxy.proxy.events import Wakeup
-from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events
 from mitmproxy.proxy.layers.http._events import (
-    ErrorCode,
     RequestHeaders,
     RequestProtocolError,
     ResponseData,
@@ -29,6 +29,9 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.websocket import WebsocketLayer, WebSocketMessageInjected
 from mitmproxy.proxy.utils import ReceiveBuffer
 from wsproto.frame_protocol import Opcode
+
+CANCELLED: Any = _events.ErrorCode.CANCEL if hasattr(_events, "ErrorCode") else CLIENT_CLOSED_REQUEST
+"""Why a stream ends; in mitmproxy 11 a status."""
 
 Commands = Generator[Any, Any, None]
 """What a layer yields: commands, some of which are answered."""
@@ -180,7 +183,7 @@ def allow_end_of_answers() -> None:
         yield from original(self, event)
         if self.flow.id in _ending and isinstance(event, ResponseData):
             _ending.discard(self.flow.id)
-            upstream = RequestProtocolError(self.stream_id, "Ended by the proxy.", ErrorCode.CANCEL)
+            upstream = RequestProtocolError(self.stream_id, "Ended by the proxy.", CANCELLED)
             yield SendHttp(upstream, self.context.server)
             yield from original(self, ResponseEndOfMessage(self.stream_id))
 
