@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
 from scripts import token_file
 from scripts.limit_options import TOPUP, LimitChanges, show_with_use, token_limits
 from scripts.metadata_options import Metadata, metadata_changed, metadata_given
-from scripts.options import Duration, Expiry, Pair, Places, open_store, places
+from scripts.options import Duration, Expiry, Pair, Places, open_store, places, prices_option
 from scripts.output import show, show_all
 from store import validation
 from store.limits import Budget
 from store.models import Selection
+
+if TYPE_CHECKING:
+    from addons.cost import Prices
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 TOKEN = click.argument("token_id", metavar="ID")
@@ -164,6 +168,51 @@ def update(  # noqa: PLR0913 - one for each option
 
 @token.command()
 @TOKEN
+@click.option("--endpoint", default="chat", show_default=True, help="Its name, as in docs/endpoints.md.")
+@click.option("--model", help="The model that is asked for.")
+@click.option("--client", metavar="ADDRESS", help="Where the call comes from.  [default: an allowed network]")
+@click.option(
+    "--body", type=click.File("rb"), metavar="FILE", help="The request's JSON; '-' for standard input."
+)
+@prices_option
+@JSON
+@places
+def explain(  # noqa: PLR0913 - one for each option
+    *,
+    token_id: str,
+    endpoint: str,
+    model: str | None,
+    client: str | None,
+    body: BinaryIO | None,
+    prices: Prices | None,
+    as_json: bool,
+    places: Places,
+) -> None:
+    """Say whether a call would pass, and why not; what it would hold, and what is left of each limit.
+
+    It goes by the store alone: by the functions of the proxy's gate, but not by the options of a running
+    proxy (llm_endpoints, llm_models), nor by what it has seen of such calls. `may_exceed_by` is what a budget
+    in the mode `expected` can be exceeded by, at worst, if all calls were like this one. Takes nothing.
+    """
+    from addons.cost import BUNDLED  # noqa: PLC0415 - prices take 0.2 s to load
+    from scripts.explanation import Question, explain  # noqa: PLC0415 - and mitmproxy half a second
+
+    asked = Question(endpoint, model, client, _object(body))
+    with open_store(places) as store:
+        answer = store.explained(token_id, lambda db, grant: explain(db, grant, asked, prices or BUNDLED))
+    if as_json:
+        show(answer, as_json=True)
+        return
+    rows, why_not = answer.pop("limits"), answer.pop("refusal")
+    answer["allowed"] = "yes" if why_not is None else "no: {status} {code}: {message}".format(**why_not)
+    show(answer, as_json=False)
+    if rows:
+        click.echo()
+        show_all(rows, list(rows[0]), as_json=False, nothing="")
+
+
+@token.command()
+@TOKEN
 @click.option(
     "--overlap",
     type=Duration(),
@@ -255,6 +304,19 @@ def _selection(
         None if older_than is None else now - older_than,
         None if unused_for is None else now - unused_for,
     )
+
+
+def _object(file: BinaryIO | None) -> dict[str, Any] | None:
+    """A request's body. Raises UsageError."""
+    if file is None:
+        return None
+    try:
+        value = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--body {file.name}: not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise click.UsageError(f"--body {file.name}: write an object, as a client sends it.")
+    return value
 
 
 def _moment(expires: datetime | str | None) -> datetime | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from uuid_utils import uuid7
 
@@ -22,7 +22,7 @@ from store.ledger import topups
 from store.ledger.account import Gauge, gauges_of_project, gauges_of_token
 from store.limits import NONE, Budget, Limits
 from store.location import Place, StoreLocation
-from store.models import Project, Selection, Token, TokenOrder, rfc3339
+from store.models import Grant, Project, Selection, Token, TokenOrder, rfc3339
 from store.project_keys import ProjectKeys
 from store.rows import project_of, token_of, token_row
 from store.secret import Secret
@@ -32,6 +32,7 @@ AT_ONCE = 500
 
 _NAME_TAKEN = "a project named {!r} exists already; choose another name."
 
+Explanation = TypeVar("Explanation")
 KEEP: Any = object()
 """Default of the update functions: leave this field as it is."""
 Pairs = Mapping[str, str]
@@ -267,6 +268,11 @@ class TokenStore:
     def project_use(self, project: Project) -> list[Gauge]:
         """What all its tokens have used of each of the project's limits."""
         return gauges_of_project(self._connection, project, time.time())
+
+    def explained(self, token_id: str, explain: Callable[[Connection, Grant], Explanation]) -> Explanation:
+        """What `explain` makes of a token."""
+        token = self.get_token(token_id)
+        return explain(self._connection, Grant(self.get_project(token.project_id), token))
 
     def list_tokens(
         self, project: str | None = None, *, after: str = "", limit: int | None = None

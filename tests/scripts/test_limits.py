@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from addons.openai.endpoints import KNOWN_NAMES
+from scripts.explanation import _route
 from store.engine import engine_of
 from store.ledger import Ask, Clerk, Finished
 from store.limits import NANO
@@ -116,6 +121,56 @@ def test_topups_add_to_a_budget_that_is_there(cli: Cli) -> None:
     log = json.loads(cli.run("audit", "list", "--json", "--action", "token.topup").output)
     assert [row["outcome"] for row in log] == ["failure", "success", "success", "success"]
     assert log[1]["after"] == {"topup": "1usd/total"}
+
+
+def test_explain_says_what_the_gate_would(cli: Cli, tmp_path: Path) -> None:
+    token = cli.json(
+        *("token", "create", "--project", "acme", "--budget", "1usd/day", "--max-concurrent", "3"),
+        *("--model", "gpt-4o*", "--network", "10.0.0.0/8", "--max-output-tokens", "2000"),
+    )["id"]
+
+    def explained(*arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = cli.json("token", "explain", token, *arguments)
+        return answer
+
+    passes = explained("--model", "gpt-4o")
+    assert (passes["allowed"], passes["refusal"], passes["client"]) == (True, None, "10.0.0.0")
+    day = next(row for row in passes["limits"] if row["limit"] == "usd/day")
+    assert Decimal(day["asks"]) == Decimal(passes["holds"]["usd"]) > 0
+    most = Decimal(passes["at_most"]["usd"])
+    assert Decimal(day["may_exceed_by"]) == 3 * (most - Decimal(day["asks"])) > 0
+
+    for arguments, status, code in (
+        (("--model", "o3"), 404, "model_not_found"),
+        ((), 404, "model_not_found"),
+        (("--model", "gpt-4o", "--client", "192.0.2.1"), 403, "network_not_allowed"),
+    ):
+        refused = explained(*arguments)
+        assert refused["allowed"] is False
+        assert (refused["refusal"]["status"], refused["refusal"]["code"]) == (status, code)
+
+    cli.json("token", "update", token, "--budget-mode", "strict")
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"model": "gpt-4o", "messages": [], "max_tokens": 100}))
+    strict = explained("--body", str(body))
+    assert strict["holds"] == strict["at_most"]
+    assert {row["may_exceed_by"] for row in strict["limits"] if "/" in row["limit"]} == {"0"}
+    cli.json("token", "update", token, "--budget", "0.000001usd/day")
+    refused = explained("--body", str(body))
+    assert refused["refusal"]["code"] == "insufficient_quota"
+    assert "resets at" in refused["refusal"]["message"].lower()
+    assert "no: 429" in cli.run("token", "explain", token, "--body", str(body)).output
+    cli.json("token", "revoke", token)
+    assert explained("--model", "gpt-4o")["refusal"]["code"] == "invalid_api_key"
+    assert cli.run("token", "explain", token, "--endpoint", "chats").exit_code == 2
+    assert cli.run("token", "explain", "unknown").exit_code == 1
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN_NAMES - {"other"}))
+def test_every_endpoint_can_be_asked_about(name: str) -> None:
+    method, path, endpoint = _route(name)
+    assert endpoint.name == name
+    assert re.fullmatch(r"[A-Z]+ /v1/[a-z_/]*", f"{method} {path}")
 
 
 @pytest.mark.parametrize(
