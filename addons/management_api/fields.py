@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from addons.management_api.errors import ApiError
+from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 from store import moments
 from store.errors import Invalid
 from store.limits import Limits
@@ -101,7 +102,7 @@ class Fields:
     def limits(self, name: str) -> Callable[[Limits], Limits]:
         """A function that changes limits as the field says; null removes one of them, or all."""
         patch = self.object(name)
-        return lambda present: limits_of(merged(present.as_dict(), patch))
+        return lambda present: _checked(limits_of(merged(present.as_dict(), patch)))
 
     def _read_text(self, name: str, read: Callable[[str], T]) -> T | None:
         text = self.text(name)
@@ -117,6 +118,14 @@ class Fields:
         if value is None or (isinstance(value, kind) and isinstance(value, bool) is (kind is bool)):
             return value
         raise _invalid(name, f"use {called}, or null")
+
+
+def _checked(limits: Limits) -> Limits:
+    """The store takes any name of an endpoint. Raises Invalid."""
+    for name in limits.endpoints:
+        if name not in KNOWN_NAMES and name not in RISK_CLASSES:
+            raise Invalid(f"{name!r}: there is no such endpoint or class; docs/endpoints.md lists them.")
+    return limits
 
 
 def merged(present: Given, patch: Given | None) -> Given:

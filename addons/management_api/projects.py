@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from addons.management_api import labels
 from addons.management_api.handler import ApiHandler
 from addons.management_api.labels import LABELS
-from store.models import Selection
+from store.ledger.use import shown
+from store.models import Project, Selection
+from store.tokens import TokenStore
 
 
 class Projects(ApiHandler):
@@ -25,7 +30,7 @@ class Projects(ApiHandler):
 class OneProject(ApiHandler):
     async def get(self, project: str) -> None:
         self.query()
-        self.answer((await self.do(lambda store: store.get_project(project))).as_dict())
+        self.answer(await self.do(lambda store: _with_use(store, store.get_project(project))))
 
     async def patch(self, project: str) -> None:
         fields = self.fields("name", "api_key", "active", *LABELS)
@@ -36,6 +41,14 @@ class OneProject(ApiHandler):
         self.answer((await self.do(lambda store: store.update_project(project, **changes))).as_dict())
 
 
+class ProjectTopup(ApiHandler):
+    """``/manage/projects/ID/topup``"""
+
+    async def post(self, project: str) -> None:
+        budget = labels.topup(self.fields("amount"))
+        self.answer(await self.do(lambda store: _with_use(store, store.top_up_project(project, budget))), 201)
+
+
 class TokensOfProject(ApiHandler):
     """``/manage/projects/ID/tokens/revoke``"""
 
@@ -43,3 +56,8 @@ class TokensOfProject(ApiHandler):
         self.fields()
         revoked = await self.do(lambda store: store.revoke_tokens(Selection(project)))
         self.answer_list([token.as_dict() for token in revoked])
+
+
+def _with_use(store: TokenStore, project: Project) -> dict[str, Any]:
+    """As ``llmproxy project show`` has it."""
+    return {**project.as_dict(), "use": shown(store.project_use(project), time.time())}

@@ -10,9 +10,9 @@ from addons.management_api import errors
 from addons.management_api.audit import Audit
 from addons.management_api.errors import ApiError
 from addons.management_api.handler import ApiHandler, Denied
-from addons.management_api.projects import OneProject, Projects, TokensOfProject
+from addons.management_api.projects import OneProject, Projects, ProjectTopup, TokensOfProject
 from addons.management_api.store_thread import StoreThread
-from addons.management_api.tokens import OneToken, Revocation, Rotation, Tokens
+from addons.management_api.tokens import OneToken, Revocation, Rotation, Tokens, TokenTopup
 from store.secret import Secret
 
 
@@ -26,11 +26,13 @@ class Nothing(ApiHandler):
 ROUTES: tuple[tuple[str, type[ApiHandler]], ...] = (
     ("/manage/projects", Projects),
     ("/manage/projects/ID", OneProject),
+    ("/manage/projects/ID/topup", ProjectTopup),
     ("/manage/projects/ID/tokens/revoke", TokensOfProject),
     ("/manage/tokens", Tokens),
     ("/manage/tokens/revoke", Revocation),
     ("/manage/tokens/ID", OneToken),
     ("/manage/tokens/ID/rotate", Rotation),
+    ("/manage/tokens/ID/topup", TokenTopup),
     ("/manage/audit", Audit),
 )
 

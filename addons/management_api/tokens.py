@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +13,10 @@ from addons.management_api.fields import Fields
 from addons.management_api.handler import ApiHandler
 from addons.management_api.labels import LABELS
 from store import validation
-from store.models import Selection
+from store.ledger.account import Gauge
+from store.ledger.use import shown
+from store.models import Selection, Token
+from store.tokens import TokenStore
 
 OVERLAP = timedelta(hours=1)
 
@@ -35,7 +40,15 @@ class Tokens(ApiHandler):
 class OneToken(ApiHandler):
     async def get(self, token_id: str) -> None:
         self.query()
-        self.answer((await self.do(lambda store: store.get_token(token_id))).as_dict())
+
+        def read(store: TokenStore) -> dict[str, Any]:
+            """As ``llmproxy token show`` has it."""
+            token = store.get_token(token_id)
+            return _with_use(
+                token, [*store.token_use(token), *store.project_use(store.get_project(token.project_id))]
+            )
+
+        self.answer(await self.do(read))
 
     async def patch(self, token_id: str) -> None:
         fields = self.fields("expires_at", "max_requests", *LABELS)
@@ -57,6 +70,19 @@ class Rotation(ApiHandler):
             lambda store: store.rotate_token(token_id, overlap=overlap, prefix=prefix)
         )
         self.answer({"token": text.reveal(), **changed.as_dict()})
+
+
+class TokenTopup(ApiHandler):
+    """``/manage/tokens/ID/topup``"""
+
+    async def post(self, token_id: str) -> None:
+        budget = labels.topup(self.fields("amount"))
+
+        def add(store: TokenStore) -> dict[str, Any]:
+            token = store.top_up_token(token_id, budget)
+            return _with_use(token, store.token_use(token))
+
+        self.answer(await self.do(add), 201)
 
 
 class Revocation(ApiHandler):
@@ -83,6 +109,10 @@ class Revocation(ApiHandler):
             lambda store: store.select_tokens(selection) if only_look else store.revoke_tokens(selection)
         )
         self.answer_list([token.as_dict() for token in found])
+
+
+def _with_use(token: Token, gauges: Sequence[Gauge]) -> dict[str, Any]:
+    return {**token.as_dict(), "use": shown(gauges, time.time())}
 
 
 def _lifetime(fields: Fields) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def refused(response: httpx.Response, status: int, code: str, said: str = "") ->
 def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
     managed, tenant = running.proxy, running.tenant
     acme = ok(api.get(f"/projects/{tenant.project.id}"))
+    assert acme.pop("use") == []
     made = ok(
         api.post(
             "/projects",
@@ -76,7 +77,8 @@ def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
     )
     assert (made["name"], made["active"], made["key"]) == ("search", True, "encrypted")
     assert {"acme", "search"} <= {one["name"] for one in ok(api.get("/projects"))["data"]}
-    assert ok(api.get("/projects/acme")) == acme == tenant.store.get_project("acme").as_dict()
+    assert ok(api.get("/projects/acme")) == {**acme, "use": []}
+    assert acme == tenant.store.get_project("acme").as_dict()
 
     token = ok(
         api.post(
@@ -92,7 +94,9 @@ def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
         201,
     )
     text = token.pop("token")
-    assert ok(api.get(f"/tokens/{token['id']}")) == token
+    use = ok(api.get(f"/tokens/{token['id']}")).pop("use")
+    assert [(row["side"], row["limit"], row["allowed"]) for row in use] == [("token", "max_requests", 5)]
+    assert ok(api.get(f"/tokens/{token['id']}")) == {**token, "use": use}
     ends = datetime.fromisoformat(token["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=29, hours=23) < ends <= timedelta(days=30)
     assert chat(sdk(managed, text)).choices
@@ -173,6 +177,32 @@ def test_revoking_many(managed: Proxy, api: httpx.Client, tenant: Tenant) -> Non
     refused(api.post("/tokens/revoke", json={"dry_run": True}), 400, "invalid_value", "Say which")
     rest = ok(api.post("/projects/crowd/tokens/revoke"))
     assert [token["id"] for token in rest["data"]] == [b.id, c.id]
+
+
+def test_limits_and_topups(managed: Proxy, api: httpx.Client) -> None:
+    limits = {"budgets": {"usd": {"day": "5.00"}}, "models": ["gpt-4o*"], "requests_per_minute": 60}
+    made = ok(api.post("/projects", json={"name": "limited", "api_key": REAL_KEY, "limits": limits}), 201)
+    assert made["limits"]["budgets"] == {"usd": {"day": "5"}}
+    token = ok(api.post("/tokens", json={"project_id": "limited", "limits": {"max_concurrent": 2}}), 201)
+    changed = ok(api.patch("/projects/limited", json={"limits": {"models": None, "endpoints": ["chat"]}}))
+    assert changed["limits"].keys() == {"budgets", "endpoints", "requests_per_minute"}
+    added = ok(api.post("/projects/limited/topup", json={"amount": "2usd/day"}), 201)
+    assert next(row["allowed"] for row in added["use"] if row["limit"] == "usd/day") == "7"
+    use = ok(api.get(f"/tokens/{token['id']}"))["use"]
+    assert {(row["side"], row["limit"]) for row in use} == {
+        ("token", "max_concurrent"),
+        ("project", "usd/day"),
+        ("project", "requests_per_minute"),
+    }
+    assert chat(sdk(managed, token["token"])).choices
+    refused(api.post(f"/tokens/{token['id']}/topup", json={"amount": "5usd/day"}), 409, "conflict")
+    for patch, said in (
+        ({"endpoints": ["nothing"]}, "no such endpoint"),
+        ({"max_requests": 1}, "max_requests"),
+        ({"networks": ["10.0.0.0/33"]}, "10.0.0.0/33"),
+    ):
+        refused(api.patch(f"/tokens/{token['id']}", json={"limits": patch}), 400, "invalid_value", said)
+    refused(api.post("/projects/limited/topup", json={"amount": "lots"}), 400, "invalid_value", "lots")
 
 
 def test_errors(api: httpx.Client, tenant: Tenant) -> None:
