@@ -19,7 +19,7 @@ def call() -> Call:
     flow = tflow.tflow()
     call = open_call(flow, "chat")
     del open_calls[flow.id]
-    call.request_body = b"{}"
+    call.request_body, call.usage_added = b"{}", True
     return call
 
 
@@ -66,7 +66,7 @@ def test_answers_that_are_left_alone(response: http.Response, call: Call) -> Non
 
 
 def test_call_that_was_not_changed(call: Call) -> None:
-    call.request_body = None
+    call.request_body, call.usage_added = None, False
     assert through(call, answer(content_type="text/event-stream"), NULL, USAGE)[0] == NULL + USAGE
 
 
