@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -24,7 +25,7 @@ BUDGETS = (
     *("project_name", "token_prefix", "limit", "allowed", "used", "held", "left", "percent", "reached"),
     "resets_at",
 )
-NAMED = {"project": "project_name", "token": "token_prefix"}
+NAMED = {"project": ("project_name",), "token": ("token_prefix", "token_metadata")}
 
 
 @click.group()
@@ -79,7 +80,7 @@ def usage_(  # noqa: PLR0913 - one for each option
     if as_csv:
         _print_csv(rows)
         return
-    columns = [*(column for way in asked.by for column in (way, NAMED.get(way)) if column), *FIGURES]
+    columns = [*(column for way in asked.by for column in (way, *NAMED.get(way, ()))), *FIGURES]
     shown = rows if as_json or not rows else [*rows, _sum(rows, columns)]
     show_all(shown, columns, as_json=as_json, nothing="There are no calls.")
 
@@ -143,4 +144,6 @@ def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> Any:
     """Text that is no formula to a spreadsheet: users and models are what clients write."""
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

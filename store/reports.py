@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,21 +160,35 @@ def _shown(way: str, row: Row) -> str | None:
     return str(row[COLUMNS[way]]) or None
 
 
+ASKED: dict[str, tuple[str, dict[str, str]]] = {
+    "project": ("SELECT id, name FROM projects WHERE id IN :ids", {"name": "project_name"}),
+    "token": (
+        "SELECT id, prefix, metadata FROM tokens WHERE id IN :ids",
+        {"prefix": "token_prefix", "metadata": "token_metadata"},
+    ),
+}
+"""What people know projects and tokens by: where it stands, and what it is called in a report."""
+
+
 def _names(
     connection: Connection, by: Sequence[str], keys: Iterable[tuple[str | None, ...]]
-) -> dict[tuple[str | None, ...], dict[str, str | None]]:
+) -> dict[tuple[str | None, ...], dict[str, Any]]:
     """What people call the projects and tokens among the keys."""
-    found: dict[tuple[str | None, ...], dict[str, str | None]] = {key: {} for key in keys}
-    for way, table, column in (("project", "projects", "name"), ("token", "tokens", "prefix")):
-        if way not in by:
+    found: dict[tuple[str | None, ...], dict[str, Any]] = {key: {} for key in keys}
+    for way in by:
+        if way not in ASKED:
             continue
+        sql, columns = ASKED[way]
         place = by.index(way)
         ids = sorted({key[place] or "" for key in found})
-        names: dict[str | None, str] = {}
+        rows: dict[str | None, Row] = {}
         for start in range(0, len(ids), CHUNK):
-            sql = f"SELECT id, {column} AS name FROM {table} WHERE id IN :ids"  # noqa: S608 - of our own names
-            rows = connection.rows(sql, ids=ids[start : start + CHUNK])
-            names.update((row["id"], row["name"]) for row in rows)
+            rows.update((row["id"], row) for row in connection.rows(sql, ids=ids[start : start + CHUNK]))
         for key, shown in found.items():
-            shown[f"{way}_{column}"] = names.get(key[place])
+            row = rows.get(key[place], {})
+            shown.update((name, _label(column, row.get(column))) for column, name in columns.items())
     return found
+
+
+def _label(column: str, value: Any) -> Any:
+    return json.loads(value) if column == "metadata" and value else value

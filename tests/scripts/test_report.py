@@ -85,6 +85,15 @@ def test_usage_by_several_things_in_a_range(store: Path) -> None:
     assert len(rows(store, "--by", "hour", "--since", "2026-11-26")) == 1
 
 
+def test_tokens_are_shown_with_what_they_are_known_by(store: Path) -> None:
+    (row,) = rows(store, "--by", "token")
+    assert (row["calls"], row["token_metadata"]) == (3, {"team": "search"})
+    assert row["token_prefix"].startswith("sk-llmp-")
+    assert "team=search" in run(store, "usage", "--by", "token").output
+    (row,) = csv.DictReader(io.StringIO(run(store, "usage", "--by", "token", "--csv").output))
+    assert json.loads(row["token_metadata"]) == {"team": "search"}
+
+
 def test_what_clients_write_is_shown_as_it_is(store: Path) -> None:
     assert "=1+[bold]" in run(store, "usage", "--by", "user").output
     found = list(csv.DictReader(io.StringIO(run(store, "usage", "--by", "user", "--csv").output)))
