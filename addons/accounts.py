@@ -77,6 +77,7 @@ def without_usage(event: Event, code: str) -> Event:
 
 def attributed(event: Event, claim: Claim) -> Event:
     """The event as one of whoever made the object; `usage_of` says who has asked."""
+    event = {**event, "usage_of": {**event["usage_of"], "made_by": claim.made_by}}
     if claim.grant is None or claim.owner.token_id == event.get("token_id"):
         return event
     grant = claim.grant

@@ -208,8 +208,9 @@ def note(call: Call, found: Sequence[Made], services: Services | None) -> Future
     """Remember that `call` has made these objects. The future is done once every process knows them."""
     if services is None or call.grant is None:
         return None
-    services.objects.note(_objects(call.grant, [one for one in found if not one.kept]), kept=False)
-    return services.objects.note(_objects(call.grant, [one for one in found if one.kept]))
+    known = _objects(call.grant, found, call.id if call.method == "POST" else None)
+    services.objects.note([new for new, one in zip(known, found, strict=True) if not one.kept], kept=False)
+    return services.objects.note([new for new, one in zip(known, found, strict=True) if one.kept])
 
 
 async def first_foreign(grant: Grant, refs: Sequence[Ref], services: Services, mode: str) -> Ref | None:
@@ -274,9 +275,17 @@ def _is_watched(call: Call, place: Place, response: http.Response) -> bool:
     return True
 
 
-def _objects(grant: Grant, found: Iterable[Made]) -> list[NewObject]:
+def _objects(grant: Grant, found: Iterable[Made], made_by: str | None = None) -> list[NewObject]:
+    """`made_by`: id of the call that made them."""
     owner = Owner(grant.project.id, grant.token.id)
-    return [NewObject(one.id, one.kind, owner, one.due, one.passing, one.parent, one.status) for one in found]
+    return [
+        NewObject(
+            *(one.id, one.kind, owner, one.due, one.passing),
+            parent=one.parent or (made_by if one.due else None),
+            status=one.status,
+        )
+        for one in found
+    ]
 
 
 def _replace(response: http.Response, why: Refusal) -> None:

@@ -53,7 +53,7 @@ class NewObject:
     """Whether its usage comes with a later answer."""
     passing: bool = False
     parent: str | None = None
-    """Id of the object that this is the output of."""
+    """Id of the object that this is the output of; of what is due, of the event of the call that made it."""
     status: str | None = None
 
 
@@ -66,6 +66,8 @@ class Claim:
     owner: Owner
     grant: Grant | None
     """Of the owner; None where the token or the project is gone."""
+    made_by: str | None = None
+    """Id of the event of the call that made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def claim(connection: Connection, id_: str, event_id: str, writer: str) -> Claim
     rows = connection.rows("SELECT * FROM objects WHERE id = :id", id=id_)
     if not rows or (not changed and not (rows[0]["counted_by"] == event_id and rows[0]["due"] == 1)):
         return None
-    return Claim(id_, rows[0]["kind"], _owner(rows[0]), _grant(connection, rows[0]))
+    return Claim(id_, rows[0]["kind"], _owner(rows[0]), _grant(connection, rows[0]), rows[0]["parent"])
 
 
 def _grant(connection: Connection, row: Row) -> Grant | None:

@@ -122,3 +122,7 @@ class Finished:
     """What it adds to the roll-ups; None for what is no call of its own."""
     request: bool = True
     """False for what was no request of its own: a whole session, whose answers are counted each."""
+    asked_by: str | None = None
+    """The token that made the call, where what it tells of is another's (`usage_of` of the event)."""
+    corrects: str | None = None
+    """The call that began what this one tells the usage of; it was charged with what was held for it."""

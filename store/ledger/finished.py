@@ -25,7 +25,7 @@ def finished_of(event: Mapping[str, Any], *, seq: int | None = None, sent: bool 
     kind = event.get("type")
     if kind not in (USAGE_TYPE, SESSION_TYPE):
         return None
-    usage, client, user = (_map(event.get(name)) for name in ("usage", "client", "user"))
+    usage, client, user, shown = (_map(event.get(name)) for name in ("usage", "client", "user", "usage_of"))
     is_call = kind == USAGE_TYPE
     tokens, nano = _billed(event, usage, sent=sent) if is_call else (0, 0)
     return Finished(
@@ -47,6 +47,8 @@ def finished_of(event: Mapping[str, Any], *, seq: int | None = None, sent: bool 
         at_least=_is_lower_bound(event, usage),
         request=is_call,
         line=line_of(event),
+        asked_by=_text(shown.get("asked_by")),
+        corrects=_text(shown.get("made_by")),
     )
 
 

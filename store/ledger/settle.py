@@ -18,6 +18,9 @@ from store.rollups import RollUps, last_rolled, move_rolled
 
 KEEP_SETTLED_SECONDS = 3600
 """How long a settled hold is kept, so that its call is not settled again."""
+KEEP_QUEUED_SECONDS = 86400
+"""How much longer it is kept of a call that began something which ends later: what it was charged with is
+then taken off what that did use."""
 KEEP_LAPSED_SECONDS = 86400
 """How long the hold of a process that died is kept, though it holds nothing any more: it says what the call
 is charged with, should its event turn up in the spool."""
@@ -30,9 +33,10 @@ def settle(
     calls = _not_counted(connection, calls, writer)
     if not calls:
         return
-    holds = _holds(connection, [call.call_id for call in calls])
+    begun = [call.corrects for call in calls if call.corrects]
+    holds = _holds(connection, [*(call.call_id for call in calls), *begun])
     fresh = [
-        _Charge.of(call, holds.get(call.call_id), now)
+        _Charge.of(call, holds.get(call.call_id), now, holds.get(call.corrects or ""))
         for call in {call.call_id: call for call in calls}.values()
         if call.call_id not in holds or not holds[call.call_id]["settled_at"]
     ]
@@ -86,7 +90,8 @@ class _Charge:
     """Whether something was unknown, so that what was held counts instead."""
 
     @classmethod
-    def of(cls, call: Finished, hold: Row | None, now: float) -> _Charge:
+    def of(cls, call: Finished, hold: Row | None, now: float, begun: Row | None = None) -> _Charge:
+        """`begun`: the hold of the call that began what `call` tells the end of."""
         known = None not in (call.total_tokens, call.nano_usd) and not call.at_least
         # Where the figures are not all, what was held may be nearer to the truth.
         tokens, nano_usd = call.total_tokens, call.nano_usd
@@ -94,6 +99,8 @@ class _Charge:
             tokens = max(tokens or 0, hold["tokens"] if hold else 0)
         if nano_usd is None or call.at_least:
             nano_usd = max(nano_usd or 0, hold["nano_usd"] if hold else 0)
+        if begun is not None and begun is not hold:
+            tokens, nano_usd = tokens - begun["tokens"], nano_usd - begun["nano_usd"]
         # Not an hour to come, be the clock of who made the event as it may: it would be in no period.
         hour = hold["hour"] if hold else floor(min(call.at, now)) // HOUR
         return cls(call, hold, hour, tokens, nano_usd, not known)
@@ -178,7 +185,7 @@ def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
     """Bring request counts and last use of the tokens up to date."""
     uses: dict[str, list[_Charge]] = {}
     for charge in charges:
-        uses.setdefault(charge.call.token_id, []).append(charge)
+        uses.setdefault(charge.call.asked_by or charge.call.token_id, []).append(charge)
     for token_id, made in uses.items():
         # With a quota a call was counted when it was reserved.
         requests = sum(charge.requests - (charge.hold["counted"] if charge.hold else 0) for charge in made)
@@ -202,6 +209,10 @@ def _mark(connection: Connection, charges: Sequence[_Charge], now: float) -> Non
     """Remember which calls are settled, where their number does not say so."""
     held = [charge.call.call_id for charge in charges if charge.hold]
     connection.run("UPDATE holds SET settled_at = :now WHERE call_id IN :ids", now=floor(now), ids=held)
+    queued = [charge.call.call_id for charge in charges if charge.hold and charge.call.outcome == "queued"]
+    if queued:
+        later = floor(now) + KEEP_QUEUED_SECONDS
+        connection.run("UPDATE holds SET settled_at = :later WHERE call_id IN :ids", later=later, ids=queued)
     unnumbered = [charge for charge in charges if not charge.hold and not charge.call.seq]
     connection.insert("holds", [_marker(charge, floor(now)) for charge in unnumbered])
 

@@ -261,6 +261,22 @@ def test_what_is_unknown_costs_what_was_held(ledger: Ledger, clerk: Clerk) -> No
     assert [(row["tokens"], row["nano_usd"], row["assumed"]) for row in spent] == [(5, NANO // 2, 1)]
 
 
+def test_what_ends_later_costs_what_it_used_in_the_end(ledger: Ledger, clerk: Clerk) -> None:
+    grant, other = ledger.grant(budgets={"usd": {"total": "1"}}), ledger.grant()
+    begun, look = ledger.ask(grant, tokens=50, usd=0.5), ledger.ask(grant)
+    assert limit_of(clerk, begun) is None
+    clerk.finish([ledger.finished(begun, seq=1, outcome="queued", nano_usd=None, total_tokens=None)], "w")
+    assert limit_of(clerk, ledger.ask(grant, usd=0.6)) == "token usd/total"
+    ledger.now += 3 * 3600
+    seen = {"corrects": begun.call_id, "asked_by": other.token.id}
+    clerk.finish([ledger.finished(look, seq=2, total_tokens=12, nano_usd=NANO // 10, **seen)], "w")
+    clerk.look(look).result(WAIT)
+    spent = ledger.rows("SELECT * FROM spend WHERE subject = :id AND period = 'total'", id=grant.token.id)
+    assert [(row["tokens"], row["nano_usd"]) for row in spent] == [(12, NANO // 10)]
+    counts = [ledger.store.get_token(each.token.id).request_count for each in (grant, other)]
+    assert counts == [1, 1], "each has made one call"
+
+
 def test_calls_without_limits_are_recorded_for_limits_to_come(ledger: Ledger, clerk: Clerk) -> None:
     grant = ledger.grant()
     call = ledger.finished(ledger.ask(grant, tokens=80), seq=1, address="192.0.2.7")
