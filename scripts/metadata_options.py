@@ -83,13 +83,22 @@ MAKING = (
 )
 CHANGING = (
     PAIRS,
-    click.option("--remove-metadata", "remove", metavar="KEY", multiple=True, help="Drop a pair."),
     click.option(
-        "--metadata-json", "whole", type=Pairs(), help="All pairs, as a JSON object, in place of the present."
+        "--remove-metadata", "remove", metavar="KEY", multiple=True, help="Drop a pair; may be repeated."
+    ),
+    click.option(
+        "--metadata-json",
+        "whole",
+        type=Pairs(),
+        help="All pairs, as a JSON object, in place of those it has.",
     ),
     HEADERS,
     click.option(
-        "--remove-header-metadata", "remove_headers", metavar="NAME", multiple=True, help="No longer."
+        "--remove-header-metadata",
+        "remove_headers",
+        metavar="NAME",
+        multiple=True,
+        help="No longer let clients add this name; may be repeated.",
     ),
 )
 

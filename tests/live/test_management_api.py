@@ -268,6 +268,18 @@ def test_off_without_a_token(start_proxy: StartProxy) -> None:
     assert "management API is off" in proxy.output
 
 
+def test_on_a_network_it_warns_of_plain_http(start_proxy: StartProxy, tmp_path: Path) -> None:
+    """With the token in a file."""
+    file = tmp_path / "management.token"
+    file.write_text(f"{TOKEN}\n")
+    by_file = {"LLMPROXY_MANAGEMENT_TOKEN_FILE": str(file)}
+    proxy = start_proxy("llm_management=0.0.0.0:0", environment=by_file)
+    with client(proxy) as api:
+        assert ok(api.get(str(api.base_url).replace("0.0.0.0", "127.0.0.1") + "projects"))["data"] == []
+    assert "is plain HTTP" in proxy.output
+    assert TOKEN not in proxy.output
+
+
 def test_a_bad_token_stops_the_start(tmp_path: Path) -> None:
     bad = {"LLMPROXY_MANAGEMENT_TOKEN": "too-short-to-be-safe"}
     proxy = Proxy(tmp_path, ["llm_management=127.0.0.1:0"], environment=bad)
