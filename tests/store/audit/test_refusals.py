@@ -116,7 +116,7 @@ def test_a_store_that_is_away_costs_no_count(
     wait_for(lambda: noted.waiting == 0, "written")
     found = rows()
     assert sum(row.count for row in found) == 2_401
-    assert len(found) <= MOST + 1
+    assert len(found) <= 2 * (MOST + 1), "what was in hand, and what came meanwhile"
     assert caplog.text.count("not in the audit log at present") == 1
     wait_for(lambda: "to the audit log again" in caplog.text, "the all-clear")
 
