@@ -18,6 +18,7 @@ from scripts.output import show_all
 from scripts.spool_commands import Moment
 from store.engine import Connection, engine_of
 from store.reports import WAYS, Usage, budgets, usage, usd_text
+from store.spool import rolled
 
 FIGURES = ("calls", "refused", "failed", "input_tokens", "output_tokens", "usd", "unpriced", "unreported")
 """Shown in a table; --json and --csv have all."""
@@ -77,6 +78,7 @@ def usage_(  # noqa: PLR0913 - one for each option
         )
     with _connected(places) as connection:
         rows = usage(connection, asked)
+    _tell_what_is_left_out(places)
     if as_csv:
         _print_csv(rows)
         return
@@ -103,6 +105,7 @@ def budgets_(*, project: str | None, as_csv: bool, as_json: bool, places: Places
         project_id = store.get_project(project).id if project else None
     with _connected(places) as connection:
         rows = budgets(connection, time.time(), project_id=project_id)
+    _tell_what_is_left_out(places)
     if as_csv:
         _print_csv(rows)
     else:
@@ -116,6 +119,16 @@ def _connected(places: Places) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def _tell_what_is_left_out(places: Places) -> None:
+    """Of proxies that were killed, or whose store was away at their end."""
+    if writers := rolled.left_behind(places.spool):
+        click.echo(
+            f"The last calls of {len(writers)} proxies that ended are not in this yet; a running proxy "
+            f"counts them within a minute (spool {places.spool}).",
+            err=True,
+        )
 
 
 def _one_form(as_csv: bool, as_json: bool) -> None:

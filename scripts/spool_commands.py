@@ -69,6 +69,11 @@ def status(as_json: bool, places: Places) -> None:
         f"{found['spool']}: {found['bytes']:,} bytes in {found['segments']} segments of {found['writers']} "
         f"writers ({found['writers_alive']} alive); {found['calls_under_way']} calls under way."
     )
+    if found["writers_not_counted"]:
+        click.echo(
+            f"The last calls of {found['writers_not_counted']} writers are not counted in the store yet; "
+            "a running proxy does that, and their segments are kept until then."
+        )
     rows = [
         {
             "consumer": each["consumer"],

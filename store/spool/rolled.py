@@ -78,6 +78,16 @@ def behind(spool: Path) -> dict[str, int]:
     return found
 
 
+def left_behind(spool: Path) -> list[str]:
+    """Those of them that have ended: a proxy takes in the rest, at its start and every minute."""
+    found = []
+    for writer in behind(spool):
+        with contextlib.suppress(FileNotFoundError):
+            if not is_held(spool / FOLDER / writer):
+                found.append(writer)
+    return found
+
+
 def is_waiting(path: Path, marks: dict[str, int]) -> bool:
     """Whether a segment holds events that are not in the store yet, by what :func:`behind` has found."""
     mark = marks.get(writer_of(path))

@@ -13,7 +13,7 @@ from typing import Any
 
 from store.event import USAGE_TYPE, WRITER_TYPE
 from store.locks import is_held
-from store.spool import cursor, dead, journal, replay
+from store.spool import cursor, dead, journal, replay, rolled
 from store.spool.closing import read_journal
 from store.spool.segment import segments, writer_of
 
@@ -34,6 +34,7 @@ def status(spool: Path, now: datetime | None = None) -> dict[str, Any]:
         "writers": len({writer_of(path) for path in paths} | under_way.keys()),
         "writers_alive": len({writer_of(path) for path in living}),
         "calls_under_way": sum(under_way.values()),
+        "writers_not_counted": len(rolled.left_behind(spool)),
         "consumers": [_consumer(spool, name, paths, now) for name in consumers(spool)],
     }
 

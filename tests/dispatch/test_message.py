@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dispatch.message import ADDED, DERIVED, DROPPED_IN_ORDER, FLAT, encode, message, smaller
+from dispatch.message import ADDED, BUDGET_FIELDS, DERIVED, DROPPED_IN_ORDER, FLAT, encode, message, smaller
 from dispatch.privacy import Privacy
 from store.spool import Record
 from tests.dispatch.conftest import usage_event
@@ -134,6 +134,11 @@ def test_half_a_surrogate_pair() -> None:
     text = encode({"path": "/\ud800é"})
     assert text.encode()
     assert json.loads(text) == {"path": "/\ud800é"}
+
+
+def test_the_mark_of_a_budget() -> None:
+    mark = dict.fromkeys(BUDGET_FIELDS, 1) | {"type": "llm_proxy_budget", "timestamp": "t"}
+    assert sent(mark | {"something_else": 1}) == mark
 
 
 if __name__ == "__main__":

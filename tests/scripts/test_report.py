@@ -24,6 +24,8 @@ from store import limits
 from store.engine import engine_of
 from store.ledger import Clerk, Finished
 from store.rollups import RollUps, line_of
+from store.spool import SpoolWriter
+from store.spool.rolled import RolledMark
 from store.tokens import TokenStore
 from store.views import VIEWS
 from tests.live.harness import ROOT, wait_for
@@ -107,6 +109,24 @@ def test_wrong_questions(store: Path, tmp_path: Path) -> None:
     missing = run(tmp_path / "typo.db", "usage")
     assert missing.exit_code == 1
     assert "there is no token store" in missing.output
+
+
+def test_what_is_left_out_is_said(store: Path, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    living, dead = SpoolWriter(spool), SpoolWriter(spool)
+    marks = [RolledMark(spool, writer.writer) for writer in (living, dead)]
+    dead.append([event()])
+    dead.close()
+    marks[1].close(whole=False)
+    places = ["--store", str(store), "--spool", str(spool)]
+    for verb in ("usage", "budgets"):
+        result = CliRunner().invoke(main, [*places, "report", verb, "--json"])
+        assert "The last calls of 1 proxies" in result.stderr
+        json.loads(result.stdout)
+    result = CliRunner().invoke(main, [*places, "spool", "status"])
+    assert "The last calls of 1 writers are not counted" in result.output
+    living.close()
+    marks[0].close(whole=True)
 
 
 def test_nothing_was_called_yet(tmp_path: Path) -> None:
