@@ -31,8 +31,8 @@ from store.ledger import Clerk, Hit
 
 logger = logging.getLogger(__name__)
 
-DELTA = b'"delta"'
-"""Stands once in each event of chat and Responses that brings something new; completions have ``"text"``."""
+DELTA, TEXT = b'"delta"', b'"text"'
+"""Stands once in each event that brings something new; the second one in those of completions."""
 STEP = 256
 """Tokens by which a hold grows at least."""
 ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -65,6 +65,7 @@ class Meter:
         self._hold = hold
         self._given = hold.tokens - hold.output_tokens
         self._events = 0
+        self._rest = b""
         self._asking = False
         self._done = False
         """Whether the hold grows no more."""
@@ -83,14 +84,17 @@ class Meter:
                 self._count(data)
             if self._why is not None:
                 return self._cut([passed] if isinstance(passed, bytes) else passed)
-            self._last = (passed if isinstance(passed, bytes) else b"".join(passed))[-4:] or self._last
+            self._last = (self._last + (passed if isinstance(passed, bytes) else b"".join(passed)))[-4:]
         except Exception:
             self._done, self._why = True, None
             logger.exception("llmproxy: a stream is no longer held against its budget; it goes on")
         return passed
 
     def _count(self, data: bytes) -> None:
-        self._events += data.count(b'"text"' if self._call.endpoint == "completions" else DELTA)
+        mark = TEXT if self._call.endpoint == "completions" else DELTA
+        data = self._rest + data
+        self._events += data.count(mark)
+        self._rest = data[1 - len(mark) :]  # too short to hold the mark: it may begin there
         if self._events > self._hold.output_tokens and not self._asking:
             self._grow()
 

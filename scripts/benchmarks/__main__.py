@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "accuracy": "scripts.benchmarks.accuracy:main",
     "dispatch": "scripts.benchmarks.dispatch:dispatch",
     "faults": "scripts.benchmarks.faults.command:faults",
+    "gate": "scripts.benchmarks.gate:gate",
     "inspector": "scripts.benchmarks.inspector:inspector",
     "journal": "scripts.benchmarks.journal:journal",
 }
