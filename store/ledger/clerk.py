@@ -70,6 +70,9 @@ class _Note:
     write: Callable[[Connection, float], object]
     written: Future[None] = field(default_factory=Future)
 
+    def __post_init__(self) -> None:
+        self.written.set_running_or_notify_cancel()  # nobody can cancel it
+
 
 class Clerk:
     """The ledger, for one process. Thread-safe; see :mod:`store.ledger` for what its methods promise."""
@@ -212,6 +215,7 @@ class Clerk:
         except StoreUnavailable as error:
             self._disconnect()
             self._owed = list(notes)
+            self._renewed = -RENEW_SECONDS  # the first thing to do when it is back, before others claim
             self._refuse(claims, error)
         except Exception as error:
             self._disconnect()
@@ -227,9 +231,7 @@ class Clerk:
                 note.written.set_result(None)
             for claim, answer in zip(claims, answers, strict=True):
                 self._tell(claim, answer)
-            reached = self._soft_limits.take()
-            if reached and self.on_reached is not None:
-                self.on_reached(reached)
+            self._tell_of_soft_limits()
 
     def _one_by_one(self, claims: Sequence[_Reserve | _Extend], notes: Sequence[_Note]) -> None:
         for note in notes:
@@ -286,6 +288,14 @@ class Clerk:
         else:
             assert not isinstance(answer, Answer)
             claim.answer.set_result(answer)
+
+    def _tell_of_soft_limits(self) -> None:
+        reached = self._soft_limits.take()
+        if reached and self.on_reached is not None:
+            try:
+                self.on_reached(reached)
+            except Exception:  # others wait for this thread
+                logger.exception("llmproxy: %d events of soft limits are not recorded", len(reached))
 
     def _refuse(self, claims: Sequence[_Reserve | _Extend], error: Exception) -> None:
         for claim in claims:

@@ -349,6 +349,32 @@ def test_a_store_that_is_gone_and_back(ledger: Ledger, clerk: Clerk, path: Path)
     assert limit_of(clerk, ledger.ask(grant, tokens=6)) is None
 
 
+def test_holds_are_renewed_before_anything_else_when_the_store_is_back(
+    ledger: Ledger, clerk: Clerk, path: Path
+) -> None:
+    grant = ledger.grant(max_concurrent=1)
+    assert limit_of(clerk, ledger.ask(grant)) is None
+    aside = path.with_suffix(".aside")
+    path.rename(aside)
+    with pytest.raises(StoreUnavailable):
+        clerk.look(ledger.ask(grant)).result(WAIT)
+    ledger.now += 100
+    aside.rename(path)
+    assert limit_of(clerk, ledger.ask(grant)) == "token max_concurrent"
+
+
+def test_who_cannot_take_an_event_of_a_soft_limit_stops_nothing(ledger: Ledger, clerk: Clerk) -> None:
+    def fail(_: object) -> None:
+        raise OSError("no")
+
+    clerk.on_reached = fail
+    grant = ledger.grant(budgets={"tokens": {"day": 10}})
+    ask = ledger.ask(grant, tokens=10)
+    assert limit_of(clerk, ask) is None
+    clerk.finish([ledger.finished(ask, seq=1)], "w").result(WAIT)
+    assert limit_of(clerk, ledger.ask(grant, tokens=1)) == "token tokens/day"
+
+
 def test_one_impossible_call_does_not_stop_the_others(ledger: Ledger, clerk: Clerk) -> None:
     grant = ledger.grant(budgets={"tokens": {"day": 10}})
     ask = ledger.ask(grant, tokens=10)
