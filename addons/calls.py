@@ -84,6 +84,8 @@ class Call:
     response_capture: Capture | None = None
     watchers: list[Watcher] = field(default_factory=list)
     """Get the answer as it passes, unless it is held whole."""
+    list_limit: int | None = None
+    """How many objects the client asked for, where upstream was asked for more."""
     object_watch: Watch | None = None
     """Notes the objects that the answer makes."""
     batch: tuple[str, BatchLines] | None = None

@@ -28,7 +28,7 @@ from addons.openai.form import read_form
 from addons.openai.messages import Response
 from addons.openai.objects import Made, Ref, deleted, in_body, in_target, made
 from addons.openai.objects.kinds import COMPLETION, FILE, MODEL, REALTIME_CALL, Place, place_of
-from addons.openai.objects.listing import listed, owned_ids, without
+from addons.openai.objects.listing import listed, next_query, owned_ids, widened, without
 from addons.openai.objects.references import References
 from addons.openai.objects.watch import Watch
 from addons.refusal import Refusal
@@ -97,7 +97,11 @@ class Ownership:
     async def judge_target(self, call: Call, grant: Grant) -> Refusal | None:
         """The same of a request's path and query; for the gate. A list will be kept back to be filtered."""
         path, _, query = call.url.partition("?")
-        call.held_whole = self.runtime.settings.ownership != "off" and listed(call.method, path) is not None
+        listing = listed(call.method, path) if self.runtime.settings.ownership != "off" else None
+        if listing is not None:
+            call.held_whole = True
+            if wide := widened(listing.kind, query):
+                call.flow.request.path, call.list_limit = f"{path}?{wide[0]}", wide[1]
         return await self.judge(grant, in_target(path, query))
 
     def take_form(self, request: http.Request, call: Call) -> Refusal | None:
@@ -196,11 +200,15 @@ class Ownership:
                 owners[id_] = owner  # noted, and not committed yet
         mode = self.runtime.settings.ownership
         mine = {id_ for id_, owner in owners.items() if may_use(grant, owner, mode)}
-        shown = without(kind, answer, mine)
+        shown = without(kind, answer, mine, call.list_limit)
+        path, _, query = call.url.partition("?")
+        if not shown["data"] and (following := next_query(query, answer)):
+            # Nothing of this page is left. Clients end at an empty one, and follow this.
+            response.status_code, response.reason = 307, "Temporary Redirect"
+            response.headers["location"] = f"{path}?{following}"
         if len(shown["data"]) < len(answer["data"]):
             response.headers.pop("content-encoding", None)
             response.content = json.dumps(shown, ensure_ascii=False).encode()
-        path = call.url.partition("?")[0]
         services.objects.note(_objects(grant, made(call.method, path, {**shown, "object": "list"})))
 
 

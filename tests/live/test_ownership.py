@@ -196,6 +196,23 @@ def test_lists_hold_what_is_mine(world: World) -> None:
     assert len(listings[-1]["response"]["body"]["data"]) == 2, "the event shows what the client saw"
 
 
+FOLLOWING = openai.DefaultHttpxClient(trust_env=False, timeout=60)
+"""As the SDK makes it: it follows redirects."""
+
+
+def test_a_list_goes_on_behind_what_is_anothers(world: World) -> None:
+    mine, theirs = world.client("a1"), world.client("b2", 1).with_options(http_client=FOLLOWING)
+    wanted = {mine.vector_stores.create().id for _ in range(3)}
+    for _ in range(130):
+        world.keeping.keep("vs_", "vector_store")
+    wanted |= {mine.vector_stores.create().id for _ in range(2)}
+    known = {one.id for one in mine.vector_stores.list(limit=2)}
+    assert wanted <= known
+    assert len(mine.vector_stores.list(limit=2).data) == 2
+    made = theirs.vector_stores.create().id
+    assert [one.id for one in theirs.vector_stores.list()] == [made], "behind two pages of others"
+
+
 def is_listing(event: dict[str, Any]) -> bool:
     return (event["method"], event["path"]) == ("GET", "/v1/containers")
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from addons.openai.objects import kinds
 from addons.openai.objects.kinds import Place, is_fine_tuned, place_of
 from addons.openai.values import Json, name, objects
+
+WIDENED = frozenset(
+    {
+        *(kinds.BATCH, kinds.ASSISTANT, kinds.VECTOR_STORE, kinds.CONTAINER),
+        *(kinds.VIDEO, kinds.EVAL, kinds.SKILL, kinds.CHATKIT_THREAD),
+    }
+)
+"""Kinds whose lists have pages of 20 unless told otherwise, and of 100 at most (by the API reference)."""
+DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 
 
 def listed(method: str, path: str) -> Place | None:
@@ -29,11 +39,45 @@ def owned_ids(kind: str, answer: Any) -> list[str] | None:
     return [id_ for id_ in ids if kind != kinds.MODEL or is_fine_tuned(id_)]
 
 
-def without(kind: str, answer: Mapping[str, Any], mine: Collection[str]) -> Json:
-    """The list with nothing but what is everybody's or one of `mine`.
+def widened(kind: str, query: str) -> tuple[str, int] | None:
+    """The query for a page as large as the API gives, and how many objects were asked for.
 
-    `has_more` and `last_id`, from which the next page is asked for, stay as they are: the id of another's
-    object is good for nothing else.
+    Of a small page little may be left. None where the largest page is not known, or is asked for.
+
+    >>> widened("batch", "limit=5&after=batch_1")
+    ('limit=100&after=batch_1', 5)
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    asked = [value for key, value in pairs if key == "limit"]
+    if kind not in WIDENED or any(key == "before" for key, _ in pairs) or len(asked) > 1:
+        return None
+    limit = asked[0] if asked else str(DEFAULT_PAGE)
+    if not limit.isdecimal() or not 1 <= int(limit) < LARGEST_PAGE:
+        return None
+    if not asked:
+        pairs.append(("limit", ""))
+    return urlencode([(key, LARGEST_PAGE if key == "limit" else value) for key, value in pairs]), int(limit)
+
+
+def next_query(query: str, answer: Mapping[str, Any]) -> str | None:
+    """The query for the page behind one of which nothing is left; None where that was the last one."""
+    last = name(answer.get("last_id"))
+    if last is None:
+        data = objects(answer.get("data"))
+        last = name(data[-1].get("id")) if data else None
+    if answer.get("has_more") is not True or last is None:
+        return None
+    pairs = [(key, value) for key, value in parse_qsl(query, keep_blank_values=True) if key != "after"]
+    if any(key == "before" for key, _ in pairs):
+        return None
+    return urlencode([*pairs, ("after", last)])
+
+
+def without(kind: str, answer: Mapping[str, Any], mine: Collection[str], most: int | None = None) -> Json:
+    """The list with nothing but what is everybody's or one of `mine`, and of that at most so many.
+
+    Where more is to come `last_id`, from which the next page is asked for, is the last one that is shown, or,
+    if that was all of this page, stays as it is: the id of another's object is good for nothing else.
     """
     kept = []
     for one in answer.get("data", []):
@@ -41,9 +85,14 @@ def without(kind: str, answer: Mapping[str, Any], mine: Collection[str]) -> Json
         shared = kind == kinds.MODEL and not is_fine_tuned(id_ or "")
         if shared or id_ in mine:
             kept.append(one)
+    cut = most is not None and len(kept) > most
+    if cut:
+        kept = kept[:most]
     result = {**answer, "data": kept}
+    if cut:
+        result["has_more"] = True
     if "first_id" in result:
         result["first_id"] = kept[0].get("id") if kept else None
-    if "last_id" in result and not answer.get("has_more"):
+    if "last_id" in result and (cut or not answer.get("has_more")):
         result["last_id"] = kept[-1].get("id") if kept else None
     return result

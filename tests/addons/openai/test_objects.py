@@ -26,6 +26,7 @@ from addons.openai.objects import (
     referenced_ids,
 )
 from addons.openai.objects.kinds import ROOTS
+from addons.openai.objects.listing import next_query, widened, without
 from addons.openai.objects.references import BY_NAME, USERS_OWN
 from addons.openai.objects.watch import Watch
 from tests import corpus
@@ -370,3 +371,36 @@ def test_objects_of_a_plain_answer() -> None:
     watch = Watch("POST", "/v1/files")
     watch.feed(b"<html>")
     assert watch.finish() == []
+
+
+def test_lists_without_what_is_anothers() -> None:
+    page = {
+        "object": "list",
+        "data": [{"id": f"batch_{n}"} for n in range(5)],
+        "first_id": "batch_0",
+        "last_id": "batch_4",
+        "has_more": True,
+    }
+    shown = without("batch", page, {"batch_1", "batch_3"})
+    assert (shown["first_id"], shown["last_id"], shown["has_more"]) == ("batch_1", "batch_4", True)
+    cut = without("batch", page | {"has_more": False}, {"batch_1", "batch_3"}, 1)
+    assert ([one["id"] for one in cut["data"]], cut["last_id"], cut["has_more"]) == (
+        ["batch_1"],
+        "batch_1",
+        True,
+    )
+    whole = without("batch", page | {"has_more": False}, {"batch_1", "batch_3"}, 2)
+    assert (whole["last_id"], whole["has_more"]) == ("batch_3", False)
+    assert without("batch", page, set())["first_id"] is None
+
+
+def test_pages() -> None:
+    assert widened("batch", "") == ("limit=100", 20)
+    assert widened("batch", "limit=7&order=asc") == ("limit=100&order=asc", 7)
+    for query in ("limit=100", "limit=x", "limit=1&limit=2", "before=batch_1"):
+        assert widened("batch", query) is None
+    assert widened("file", "") is None
+    page = {"data": [{"id": "batch_1"}], "has_more": True}
+    assert next_query("limit=5&after=batch_0", page) == "limit=5&after=batch_1"
+    assert next_query("", page | {"has_more": False}) is None
+    assert next_query("", {"data": [], "has_more": True}) is None
