@@ -250,7 +250,11 @@ class Gate:
         if not (model_gate.is_restricted(call) or output.is_limited(call)):
             return None
         asked = model_gate.asked(request, call)
-        return model_gate.judge(call, asked) or output.judge(request, call, model_gate.known(call, asked))
+        return (
+            model_gate.judge(call, asked)
+            or model_gate.judge_tools(request, call)
+            or output.judge(request, call, model_gate.known(call, asked))
+        )
 
     async def reserve(self, request: http.Request, call: Call) -> Refusal | None:
         """Take what the call may use off its limits."""

@@ -7,10 +7,13 @@ first: its model may stand behind the file, and what went upstream can't be call
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mitmproxy import http
 
 from addons import refusal
 from addons.calls import Call
+from addons.openai import tool_models
 from addons.openai.endpoints import ModelIn
 from addons.openai.form import FormReader, is_form
 from addons.openai.messages import Request
@@ -60,6 +63,24 @@ def judge(call: Call, asked: Asked) -> Refusal | None:
         return refusal.model_unknown(why, call.models[0].whose) if call.kind.bills else None
     if (allowed := refusing(known(call, asked) or asked.model, call.models)) is not None:
         return refusal.model_refused(asked.model, allowed.whose)
+    return None
+
+
+def judge_tools(request: http.Request, call: Call) -> Refusal | None:
+    """Why `call` may not use a model that one of the API's own tools would."""
+    if not is_restricted(call) or call.request_form is not None:
+        return None
+    coding = ",".join(request.headers.get_all("content-encoding"))
+    return judge_each(call, tool_models.in_body(request.raw_content or b"", coding))
+
+
+def judge_each(call: Call, named: Iterable[Asked]) -> Refusal | None:
+    """Why one of these models may not be used."""
+    for one in named:
+        if one.unknown is not None:
+            return refusal.model_unknown(one.unknown, call.models[0].whose)
+        if one.model and (allowed := refusing(known(call, one) or one.model, call.models)):
+            return refusal.model_refused(one.model, allowed.whose)
     return None
 
 

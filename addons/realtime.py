@@ -131,7 +131,7 @@ class Realtime:
             message.drop()
             return close(session, refusal.SEALED, INTERNAL_ERROR)
         why_not = (
-            session_gate.judge(session, frame.data)
+            await session_gate.judge(session, frame.data)
             or session_gate.limit_output(session, message)
             or await session_objects.judge(self.ownership, session, frame.data)
         )

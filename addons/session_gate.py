@@ -6,16 +6,25 @@ In a realtime session any event may, and what it costs is seen when the server b
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 
 from mitmproxy import websocket
 
-from addons import refusal
-from addons.openai.client_events import ASKS, OF_RESPONSES, STEERS, models_named, read_head, unclear
-from addons.openai.model_of import refusing
+from addons import model_gate, refusal
+from addons.openai.client_events import (
+    ASKS,
+    OF_RESPONSES,
+    STEERS,
+    as_object,
+    models_named,
+    read_head,
+    unclear,
+)
 from addons.openai.output_cap import cap_event
 from addons.openai.prices import Prices
 from addons.openai.realtime import Turn
+from addons.openai.tool_models import tool_models
 from addons.policy import reservation
 from addons.refusal import Refusal
 from addons.runtime import Services
@@ -24,9 +33,19 @@ from store import limits
 from store.errors import StoreUnavailable
 from store.ledger import Answer, Ask
 
+ON_LOOP = 64 * 1024
+"""Bytes of the largest event that is read on the event loop."""
 
-def judge(session: Session, data: bytes) -> Refusal | None:
+
+async def judge(session: Session, data: bytes) -> Refusal | None:
     """Why a client's event may not pass, as far as it can be told from the event."""
+    if len(data) <= ON_LOOP:
+        return judge_event(session, data)
+    return await asyncio.to_thread(judge_event, session, data)
+
+
+def judge_event(session: Session, data: bytes) -> Refusal | None:
+    """The same at once; nothing else of the session moves meanwhile."""
     if session.turns.sequential:
         if why := unclear(data):
             return refusal.event_refused(f"The proxy cannot read this event: {why}.")
@@ -45,12 +64,9 @@ def _judge_models(session: Session, data: bytes) -> Refusal | None:
     if not call.models:
         return None
     named = list(models_named(data))
-    for asked in named:
-        if asked.unknown is not None:
-            return refusal.model_unknown(asked.unknown, call.models[0].whose)
-        known = call.azure.model(asked.model) if call.azure and asked.model else None
-        if asked.model and (allowed := refusing(known or asked.model, call.models)):
-            return refusal.model_refused(asked.model, allowed.whose)
+    tools = tool_models(as_object(data)) if session.turns.sequential else ()
+    if why_not := model_gate.judge_each(call, [*named, *tools]):
+        return why_not
     if not named and session.turns.sequential and read_head(data).get("type") == ASKS:
         return refusal.model_unknown("the event names no model", call.models[0].whose)
     return None

@@ -75,6 +75,8 @@ OTHER_MODELS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("threads/runs", {"assistant_id": "asst_1"}),  # so has an assistant
     ("chat/completions", {"model": "ft:gpt-4o-mini:acme::1", "messages": []}),
     ("chat/completions", {"model": "gpt-4.1", "messages": []}),
+    ("responses", {"model": MODEL, "tools": [{"type": "image_generation", "model": "gpt-image-1"}]}),
+    ("responses", {"model": MODEL, "tools": [{"type": "image_generation"}]}),
 )
 
 

@@ -257,7 +257,7 @@ from addons import session_gate
 def judge(session, data):
     if b"response.create" in data:
         raise RuntimeError("no")
-session_gate.judge = judge
+session_gate.judge_event = judge
 """
 
 

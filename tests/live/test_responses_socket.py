@@ -138,6 +138,9 @@ def test_a_refused_request_leaves_the_socket_alive(
         wrong = refused(model=OTHER, stream_id="lane")
         assert (code(wrong), wrong.status, wrong.stream_id) == ("model_not_found", 404, "lane")
         assert code(refused(model=None, prompt={"id": "pmpt_1"})) == "model_not_found"
+        assert (
+            code(refused(tools=[{"type": "image_generation", "model": "gpt-image-1"}])) == "model_not_found"
+        )
         assert code(refused(type="session.update")) == "event_not_allowed"
         for text in ('{"type": "response.create", "model": "x", "model": "gpt-4o-mini"}', "hello", "[]"):
             connection.send_raw(text)
@@ -150,11 +153,11 @@ def test_a_refused_request_leaves_the_socket_alive(
         assert code(refused()) == "insufficient_quota", "the socket is still there"
     assert len(server.seen) == 2
     assert tenant.store.get_token(token_id).request_count == 2
-    calls = proxy.wait_calls(7)
-    assert [call["outcome"] for call in calls] == [*["refused"] * 3, "ok", "ok", "refused", "refused"]
+    calls = proxy.wait_calls(8)
+    assert [call["outcome"] for call in calls] == [*["refused"] * 4, "ok", "ok", "refused", "refused"]
     assert [calls[0]["status"], calls[0]["error"]["code"]] == [404, "model_not_found"]
     session = wait_for(lambda: sessions(proxy), "the session's record")[0]
-    assert (session["refused_frames"], session["responses"]) == (8, 2)
+    assert (session["refused_frames"], session["responses"]) == (9, 2)
 
 
 def test_a_budget_holds_within_a_socket(
