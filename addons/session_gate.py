@@ -116,7 +116,7 @@ def limit_output(session: Session, message: websocket.WebSocketMessage) -> Refus
     """Why the answer that an event asks for may be too long; or write the limit into the event."""
     grant = session.call.grant
     most = limits.max_output_tokens(*grant.limits) if grant else None
-    if most is None or (b"response.create" not in message.content and b"max_" not in message.content):
+    if most is None or not any(mark in message.content for mark in (b"response.create", b"max_", b"\\u")):
         return None
     capped = cap_event(message.content, most, sequential=session.turns.sequential)
     if capped.problem is not None:

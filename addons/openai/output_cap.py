@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from addons.openai.client_events import ASKS, as_object
+from addons.openai.client_events import ASKS, as_object, unclear
 from addons.openai.counting import rules
 from addons.openai.endpoints import Endpoint, ModelIn, resolve
 from addons.openai.include_usage import BOM
@@ -108,6 +108,8 @@ def cap_event(data: bytes, most: int, *, sequential: bool) -> Capped:
     >>> cap_event(b'{"type":"response.create"}', 50, sequential=False).body
     b'{"type":"response.create","response":{"max_output_tokens":50}}'
     """
+    if why := unclear(data):
+        return Capped(problem=f"the event cannot be read: {why}")
     event = as_object(data)
     if sequential:
         return cap(data, RESPONSES, None, most) if event.get("type") == ASKS else Capped()

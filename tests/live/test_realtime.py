@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from openai.resources.realtime.realtime import RealtimeConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from store import limits
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
 from tests.live.harness import SCRIPT, Proxy, wait_for
 from tests.live.realtime_server import MINTED, SOUND, TRANSCRIBER, RealtimeServer
@@ -215,6 +217,51 @@ def test_each_answer_takes_from_the_quota(
     assert closed.rcvd.code == 1008
     assert tenant.store.get_token(token_id).request_count == 2
     assert len(proxy.wait_calls(3)) == 3, "what upstream began is recorded"
+
+
+def test_each_answer_is_reserved_and_settled(
+    start_proxy: StartProxy, tenant: Tenant, server: RealtimeServer
+) -> None:
+    """Each holds a whole context window and the longest answer, and gives back what it did not use."""
+    proxy = start(start_proxy, server)
+    budget = {"budgets": {"tokens": {"total": 32_000 + 4_096 + 150}}, "budget_mode": "strict"}
+    token_id, token = tenant.token(limits=limits.of(budget))
+
+    def figure(sql: str) -> int:
+        with contextlib.closing(sqlite3.connect(proxy.store)) as connection:
+            return int(connection.execute(sql, [token_id]).fetchone()[0] or 0)
+
+    spent = "SELECT sum(tokens) FROM spend WHERE subject = ? AND period = 'total'"
+    with session(proxy, token) as connection:
+        for tokens in (100, 200):
+            respond(connection)
+            until(connection, "response.done")
+            wait_for(lambda tokens=tokens: figure(spent) == tokens, "the answer is settled")  # type: ignore[misc]
+        respond(connection)
+        error, closed = ended(connection)
+    assert error.code == "insufficient_quota"
+    assert "tokens in all" in error.message
+    assert closed.rcvd
+    assert closed.rcvd.code == 1008
+    wait_for(
+        lambda: not figure("SELECT count(*) FROM holds WHERE token_id = ? AND settled_at = 0"), "no hold left"
+    )
+
+
+def test_the_length_of_an_answer(start_proxy: StartProxy, tenant: Tenant, server: RealtimeServer) -> None:
+    proxy = start(start_proxy, server)
+    _, token = tenant.token(limits=limits.of({"max_output_tokens": 50}))
+    with session(proxy, token) as connection:
+        respond(connection)
+        until(connection, "response.done")
+        connection.response.create(response={"max_output_tokens": 51})
+        assert until(connection, "error").error.code == "max_output_tokens_exceeded"
+        connection.response.create(response={"max_output_tokens": 50})
+        until(connection, "response.done")
+    asked = [
+        event["response"]["max_output_tokens"] for event in server.seen if event["type"] == "response.create"
+    ]
+    assert asked == [50, 50]
 
 
 def test_an_answer_that_nobody_asked_for_takes_from_the_quota(

@@ -144,3 +144,15 @@ def test_an_event_of_responses() -> None:
     )
     assert cap_event(b'{"type":"response.create","max_output_tokens":51}', 50, sequential=True).param
     assert cap_event(b'{"type":"response.steer"}', 50, sequential=True) == Capped()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"response.create","response":{"max_output_tokens":99},"response":{"max_output_tokens":9}}',
+        b'{"type":"response.create"',
+        b"[]",
+    ],
+)
+def test_an_event_that_may_be_read_in_two_ways(event: bytes) -> None:
+    assert cap_event(event, 50, sequential=False).problem
