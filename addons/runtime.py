@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -208,6 +209,7 @@ class Runtime:
         engine = engine_of(store)
         clerk = Clerk(engine)
         history = History()
+        threading.Thread(target=history.seed, args=[engine], name="llmproxy-history", daemon=True).start()
         settling = Settling(clerk, mark, writer.writer, history)
         closing = Closing(spool, self.settings.prices, engine, clerk, settling)
         worker = Worker(writer, settling)

@@ -1,21 +1,38 @@
 """What the calls of each token have used, by endpoint and model: what the next one will use, most likely.
 
-Kept in memory, by each process for itself. Written by the worker's thread, read on the event loop.
+Kept in memory, by each process for itself. Written by the worker's thread, read on the event loop. A process
+that has just begun goes by the hourly sums of the last week: by twice the average that they give.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from addons.openai.model_of import DATE
+from store.engine import Engine
+from store.errors import StoreError
 from store.ledger import Finished
+
+logger = logging.getLogger(__name__)
 
 KEPT = 100
 """Calls of one token, endpoint and model."""
 LEAST = 10
 """Calls from which on they are a measure."""
 MOST_KEYS = 10_000
+SEED_HOURS = 7 * 24
+SEED_TIMES = 2
+"""Of the average, before there is more than that."""
+SEEDS = (
+    "SELECT token_id, endpoint, model, SUM(calls - refused - failed - unreported) AS calls, "
+    "SUM(total_tokens) AS tokens, SUM(nano_usd) AS nano_usd FROM usage_hours WHERE hour >= :since "
+    "GROUP BY token_id, endpoint, model HAVING SUM(calls - refused - failed - unreported) >= :least "
+    "ORDER BY SUM(calls) DESC LIMIT :most"
+)
 
 Key = tuple[str, str, str]
 """Token, endpoint, model as it was asked for; an empty one where that is told too late (forms)."""
@@ -32,6 +49,25 @@ class History:
     def __init__(self) -> None:
         self._calls: OrderedDict[Key, deque[Used]] = OrderedDict()
         self._usual: dict[Key, Used] = {}
+        self._seeds: dict[Key, Used] = {}
+        """By the model that answered, without its date."""
+
+    def seed(self, engine: Engine) -> None:
+        """Read what the store has kept of earlier calls; takes as long as reading the sums of a week."""
+        try:
+            connection = engine.connect()
+            since = int(time.time()) // 3600 - SEED_HOURS
+            rows = connection.rows(SEEDS, since=since, least=LEAST, most=MOST_KEYS)
+            connection.close()
+        except StoreError as error:
+            logger.warning("llmproxy: calls are expected to use what first calls do: %s", error)
+            return
+        for row in rows:
+            calls = int(row["calls"])
+            used = Used(*(SEED_TIMES * int(row[name]) // calls for name in ("tokens", "nano_usd")))
+            key = (row["token_id"], row["endpoint"], _undated(row["model"]))
+            if used.tokens:
+                self._seeds[key] = max(used, self._seeds.get(key, used))
 
     def add(self, finished: Finished, event: Mapping[str, Any]) -> None:
         """Take in a call, if what it used is known."""
@@ -44,7 +80,8 @@ class History:
 
     def usual(self, key: Key) -> Used | None:
         """What 95 in 100 of such calls do not exceed; None before there were enough."""
-        return self._usual.get(key)
+        token, endpoint, model = key
+        return self._usual.get(key) or self._seeds.get((token, endpoint, _undated(model)))
 
     def _add(self, key: Key, used: Used) -> None:
         calls = self._calls.setdefault(key, deque(maxlen=KEPT))
@@ -58,3 +95,7 @@ class History:
         if len(self._calls) > MOST_KEYS:
             oldest, _ = self._calls.popitem(last=False)
             self._usual.pop(oldest, None)
+
+
+def _undated(model: str) -> str:
+    return DATE.sub("", model.lower())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,10 +21,12 @@ from addons.policy.history import KEPT, LEAST, History
 from addons.policy.reservation import FIRST_NANO_USD, FIRST_OUTPUT, Hold
 from addons.refusal import Refusal
 from store import limits
+from store.engine import engine_of
 from store.ledger import Finished
 from store.limits import NONE, Limits
 from store.models import Grant, Project, Token
 from store.project_keys import StoredKey
+from store.rollups import FIGURES
 
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello " * 20}]}
 USD = {"budgets": {"usd": {"day": "5"}}}
@@ -84,6 +88,32 @@ def test_history_has_only_what_is_known(unknown: Finished) -> None:
     for _ in range(LEAST * 2):
         history.add(unknown, {"model_requested": "gpt-4o-mini"})
     assert history.usual(("t", "chat", "gpt-4o-mini")) is None
+
+
+def test_history_begins_with_twice_the_average_of_a_week(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "store.db")
+    engine.prepare()
+    hour = int(time.time()) // 3600
+    key = {"project_id": "p", "token_id": "t", "user_id": "", "endpoint": "chat"}
+    figures = dict.fromkeys(FIGURES, 0) | {"total_tokens": 5000, "nano_usd": 100_000}
+    connection = engine.connect()
+    connection.insert(
+        "usage_hours",
+        [
+            {**key, "hour": hour, "model": "gpt-4o-mini-2024-07-18", **figures, "calls": 12, "refused": 2},
+            {**key, "hour": hour - 1000, "model": "gpt-4o", **figures, "calls": 12},
+            {**key, "hour": hour, "model": "o3", **figures, "calls": LEAST - 1},
+        ],
+    )
+    connection.close()
+    history = History()
+    history.seed(engine)
+    assert history.usual(("t", "chat", "gpt-4o-mini")) == (1000, 20_000)
+    assert history.usual(("t", "chat", "gpt-4o")) is None, "too long ago"
+    assert history.usual(("t", "chat", "o3")) is None, "too few"
+    for _ in range(LEAST):
+        history.add(used(70), {"model_requested": "gpt-4o-mini"})
+    assert history.usual(("t", "chat", "gpt-4o-mini")) == (70, 1000), "what is known is better"
 
 
 @pytest.mark.parametrize("limit", [{}, {"requests_per_minute": 5}, {"max_concurrent": 1}])
