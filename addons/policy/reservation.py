@@ -39,6 +39,10 @@ FIRST_NANO_USD = 10_000_000
 """What a call without a known price holds, before there is a history: a cent."""
 
 
+FREE = frozenset({"storage", "listing", "key_minting", "administration"})
+"""Risk classes of endpoints that are billed by the day, if at all, which no budget counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What a call holds."""
@@ -62,6 +66,11 @@ def counted(grant: Grant) -> frozenset[str]:
     return frozenset(units)
 
 
+def _uses(call: Call) -> bool:
+    """Whether a call can use up a budget. What a credential opens that is made here is reserved by itself."""
+    return bool(call.kind.bills) and call.kind.risk not in FREE
+
+
 def is_strict(grant: Grant) -> bool:
     return limits.budget_mode(*grant.limits) == "strict"
 
@@ -69,7 +78,7 @@ def is_strict(grant: Grant) -> bool:
 async def of_request(request: http.Request, call: Call, prices: Prices, history: History) -> Hold | Refusal:
     """What a call whose body is there has to hold; a refusal where that has no bound and has to have one."""
     grant = call.grant
-    if grant is None or not counted(grant):
+    if grant is None or not counted(grant) or not _uses(call):
         return NOTHING
     exact, content = is_strict(grant), request.raw_content or b""
     coding = ",".join(request.headers.get_all("content-encoding"))
@@ -87,7 +96,7 @@ async def of_request(request: http.Request, call: Call, prices: Prices, history:
 
 def of_upload(request: http.Request, call: Call, prices: Prices, history: History) -> Hold | Refusal:
     """The same for a form that goes upstream as it comes."""
-    if call.grant is None or not counted(call.grant):
+    if call.grant is None or not counted(call.grant) or not _uses(call):
         return NOTHING
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else None

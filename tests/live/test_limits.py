@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from store import limits
-from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk
+from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk, sdk
 from tests.live.conftest import USAGE, Running, answer, chunk, delta
 from tests.live.harness import wait_for
 from tests.live.upstream import Answer, Seen, json_answer, stream_answer
@@ -288,6 +288,18 @@ def test_a_stream_is_cut(running: Running) -> None:
     assert event["usage"]["complete"] is False
     used = spent(running, token_id)[0]
     assert len(got) - 10 <= used < 5000, "what was made is settled, and no more is made"
+
+
+def test_a_stream_over_http2_is_cut(running: Running) -> None:
+    """Through CONNECT; the next call goes over the same connection."""
+    cut = limits.of({"budgets": {"tokens": {"hour": 3000}}, "on_budget_end": "cut"})
+    client = sdk(running.proxy, running.tenant.token(limits=cut)[1], http2=True)
+    running.upstream.handler = long_stream
+    with pytest.raises(openai.APIError) as caught:
+        list(chat(client, stream=True))
+    assert caught.value.code == "insufficient_quota"
+    running.upstream.handler = answer
+    assert client.models.list().object == "list"
 
 
 def test_the_end_of_a_cut_stream_is_a_clean_one(running: Running) -> None:

@@ -186,10 +186,28 @@ async def test_without_a_bound() -> None:
     assert FIRST_OUTPUT < held.tokens < FIRST_OUTPUT + 50
 
 
-@pytest.mark.parametrize("path", ["/v1/moderations", "/v1/files", "/v1/responses/input_tokens"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/moderations",
+        "/v1/files",
+        "/v1/responses/input_tokens",
+        "/v1/vector_stores",
+        "/v1/realtime/client_secrets",
+    ],
+)
 async def test_what_bills_nothing_holds_nothing(path: str) -> None:
     held = await hold(call(path, {"input": "x" * 1000}, **STRICT))
     assert (held.tokens, held.nano_usd) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/videos", "/v1/unheard_of"])
+async def test_what_bills_later_has_no_bound(path: str) -> None:
+    made = call(path, {}, **STRICT)
+    refused = await reservation.of_request(made.flow.request, made, BUNDLED, History())
+    assert isinstance(refused, Refusal)
+    assert refused.code == "use_unbounded"
+    assert (await hold(call(path, {}, **USD))).nano_usd == FIRST_NANO_USD
 
 
 async def test_an_unreadable_body_has_no_bound() -> None:
