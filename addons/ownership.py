@@ -256,7 +256,7 @@ def may_use(grant: Grant, owner: Owner, mode: str) -> bool:
 def _read(call: Call, body: bytes) -> References:
     content_type = header(call.headers, "content-type")
     if not content_type.strip().lower().startswith("multipart/"):
-        return in_body(call.headers, body)
+        return in_body(call.headers, body, endpoint=call.endpoint)
     if call.endpoint not in FORMS_WITH_IDS:
         return References()
     form = read_form(body, content_type, header(call.headers, "content-encoding"), strict=True)

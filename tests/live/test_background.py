@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import trustme
 from click.testing import CliRunner
 
 from scripts.cli import main
-from tests.live.harness import wait_for
+from tests.live.harness import Proxy, wait_for
 from tests.live.world import OPTIONS, World, start
 
 
@@ -142,3 +143,45 @@ def listed(world: World) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
     rows: list[dict[str, Any]] = json.loads(result.stdout)
     return rows
+
+
+@pytest.mark.slow
+def test_a_killed_proxy_loses_no_usage_and_counts_none_twice(
+    authority: trustme.CA, authority_file: Path, tmp_path: Path
+) -> None:
+    """SIGKILL right behind the look that shows the usage: before, between or after store and disk."""
+    for world in start(authority, authority_file, tmp_path, *OPTIONS):
+        maker = world.client("a1")
+        made = [maker.responses.create(model="gpt-4o", input="hi", background=True).id for _ in range(12)]
+        for id_ in made:
+            world.keeping.complete(id_)
+        first, second = world.proxies
+        for id_ in made[:6]:
+            maker.responses.retrieve(id_)
+        first.kill()
+        for id_ in made[:9]:
+            world.client("a2", 1).responses.retrieve(id_)
+        second.kill()
+        with Proxy(first.folder, first.options) as third:
+            world.proxies = third, second
+
+            def totals(world: World = world, made: list[str] = made) -> dict[str, int]:
+                for id_ in made:
+                    world.client("a1").responses.retrieve(id_)
+                return usages(world.proxies[0], made)
+
+            wait_for(partial(is_all_counted, totals), "each counted, and once", 60)
+            assert totals() == dict.fromkeys(made, 120)
+
+
+def is_all_counted(totals: Callable[[], dict[str, int]]) -> bool:
+    return set(totals().values()) == {120}
+
+
+def usages(proxy: Proxy, made: list[str]) -> dict[str, int]:
+    """The tokens of each response, over all events; an event that is there twice counts once."""
+    sums = dict.fromkeys(made, 0)
+    for event in {call["event_id"]: call for call in proxy.calls()}.values():
+        if event["usage"] and event["response_id"] in sums:
+            sums[event["response_id"]] += event["usage"]["total_tokens"]
+    return sums

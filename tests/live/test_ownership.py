@@ -201,7 +201,8 @@ FOLLOWING = openai.DefaultHttpxClient(trust_env=False, timeout=60)
 
 
 def test_a_list_goes_on_behind_what_is_anothers(world: World) -> None:
-    mine, theirs = world.client("a1"), world.client("b2", 1).with_options(http_client=FOLLOWING)
+    mine = world.client("a1").with_options(http_client=FOLLOWING)
+    theirs = world.client("b2", 1).with_options(http_client=FOLLOWING)
     wanted = {mine.vector_stores.create().id for _ in range(3)}
     for _ in range(130):
         world.keeping.keep("vs_", "vector_store")

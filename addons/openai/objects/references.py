@@ -77,8 +77,17 @@ OF_A_SESSION = frozenset({kinds.RESPONSE, kinds.ITEM, kinds.AUDIO})
 SPOKEN = frozenset({"prompt", "input", "instructions"})
 """Fields of a form whose text is for the model, whatever it looks like."""
 
-HINTS = re.compile(rb'_id|_file|conversation|container|consent|source|"id"|ft:|\\u|\x00', re.IGNORECASE)
-"""Without any of these a body has no reference; most bodies need not be parsed."""
+ESCAPED = (b"\\u", b"\x00")
+"""In a body that spells its names with escapes, or in UTF-16."""
+RARE = {
+    "chat": (b"file_id", b'"audio"', b"ft:", *ESCAPED),
+    "completions": (b"ft:", *ESCAPED),
+    "embeddings": (b"ft:", *ESCAPED),
+    "moderations": (b"ft:", *ESCAPED),
+}
+"""Endpoints most of whose bodies refer to nothing, and what stands in those that do: others aren't parsed."""
+HINTS = (b"_id", b"_file", b"conversation", b"container", b"consent", b"source", b'"id"', b"ft:", *ESCAPED)
+"""Without any of these a body that can't be parsed has no reference, either."""
 LOOKS_LIKE = re.compile(
     r"(?:resp|conv|chatcmpl|file|upload|batch|ftjob|asst|thread|run|vs|cntr|skill|video|eval|cthr|rtc)[-_]\w{8,}"
     r"|ft:.+",
@@ -116,7 +125,7 @@ def in_target(path: str, query: str = "") -> list[Ref]:
     return found
 
 
-def in_body(headers: Headers, body: bytes, form: Form | None = None) -> References:
+def in_body(headers: Headers, body: bytes, form: Form | None = None, *, endpoint: str = "") -> References:
     """The objects that a request's body refers to. Never raises."""
     if form is not None:
         return _in_form(form)
@@ -127,15 +136,12 @@ def in_body(headers: Headers, body: bytes, form: Form | None = None) -> Referenc
         body, error = decode(body, coding, budget=BUDGET)
         if error:
             return References(unclear=error)
-    if HINTS.search(body) is None or is_form(header(headers, "content-type")):
+    if endpoint in RARE and not _has(body, RARE[endpoint]):
         return References()
-    try:
-        value = json.loads(body, object_pairs_hook=_members)
-        return References(tuple(dict.fromkeys(referenced_ids(value))))
-    except (ValueError, RecursionError):
-        if header(headers, "content-type").strip().lower().startswith("application/sdp"):
-            return References()
-        return References(unclear="the body is no JSON")
+    kind = header(headers, "content-type").strip().lower()
+    if is_form(kind) or kind.startswith("application/sdp"):
+        return References()
+    return _in_json(body, "the body is no JSON")
 
 
 def in_event(data: bytes, *, session: bool) -> References:
@@ -143,13 +149,20 @@ def in_event(data: bytes, *, session: bool) -> References:
 
     `session`: of a realtime session, which has ids of its own for its answers and items.
     """
-    if HINTS.search(data) is None:
-        return References()
+    return _in_json(data, "the event is no JSON", session=session)
+
+
+def _in_json(data: bytes, problem: str, *, session: bool = False) -> References:
     try:
         value = json.loads(data, object_pairs_hook=_members)
         return References(tuple(dict.fromkeys(referenced_ids(value, session=session))))
     except (ValueError, RecursionError):
-        return References(unclear="the event is no JSON")
+        return References(unclear=problem) if _has(data, HINTS) else References()
+
+
+def _has(data: bytes, marks: tuple[bytes, ...]) -> bool:
+    lowered = data.lower()
+    return any(mark in lowered for mark in marks)
 
 
 def referenced_ids(value: Any, *, session: bool = False) -> list[Ref]:

@@ -183,6 +183,17 @@ def test_bodies_that_hide_a_reference() -> None:
     assert in_body([], b'{"file_id": ').unclear
 
 
+def test_bodies_that_need_not_be_parsed() -> None:
+    def found(body: bytes) -> set[str]:
+        return {ref.id for ref in in_body([], body, endpoint="chat").refs}
+
+    assert found(b'{"messages": [{"content": "hi", "tool_call_id": "x"}]}') == set()
+    assert found(b'{"messages": [{"content": [{"file": {"FILE_ID": "file-1"}}]}]}') == {"file-1"}
+    assert found(b'{"messages": [{"file\\u005fid": "file-1"}]}') == {"file-1"}
+    assert found('{"model": "ft:gpt-4o:a"}'.encode("utf-16")) == {"ft:gpt-4o:a"}
+    assert found(b'{"messages": [{"audio": {"id": "audio_1"}}]}') == {"audio_1"}
+
+
 def test_objects_in_a_form() -> None:
     def form(name: str, value: str) -> set[str]:
         body = f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n--B--\r\n'
