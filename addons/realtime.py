@@ -27,13 +27,14 @@ from addons.openai.client_events import ASKS, read_head
 from addons.openai.realtime import Frame, Turn, Turns, asked_with
 from addons.opening import opening
 from addons.ownership import Ownership
-from addons.policy import refusals
+from addons.policy import access, refusals
+from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
 from addons.session import Session, close, open_sessions, record, record_refused, refuse
 from store.errors import StoreUnavailable
 from store.ledger import Answer
 from store.lookup import Reason, check
-from store.models import rfc3339
+from store.models import Grant, rfc3339
 
 logger = logging.getLogger(__name__)
 
@@ -232,11 +233,22 @@ class Realtime:
                 close(session, refusal.STORE_UNAVAILABLE, INTERNAL_ERROR)
             return None
         session.unreadable = 0
-        reason = Reason.UNKNOWN if found is None else check(found, datetime.now(UTC))
-        if reason is not None:
-            self.runtime.note_refused(session.call, refusal.BY_REASON[reason])
-            close(session, refusal.BY_REASON[reason], POLICY_VIOLATION)
+        if why_not := self._why_end(session, found):
+            self.runtime.note_refused(session.call, why_not)
+            close(session, why_not, POLICY_VIOLATION)
         return None
+
+    def _why_end(self, session: Session, grant: Grant | None) -> Refusal | None:
+        """Why a session may not go on with what its token grants now; what has changed holds from now on."""
+        if grant is None:
+            return refusal.BY_REASON[Reason.UNKNOWN]
+        if reason := check(grant, datetime.now(UTC)):
+            return refusal.BY_REASON[reason]
+        call, settings = session.call, self.runtime.settings
+        call.grant, call.models = grant, access.models(grant, settings.models)
+        if not call.kind.allowed_by(settings.endpoints):
+            return refusal.endpoint_refused(call.kind.name)
+        return access.judge(grant, call.kind, call.client_address)
 
 
 def _hide_secret(message: websocket.WebSocketMessage) -> None:

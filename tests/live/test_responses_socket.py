@@ -226,6 +226,32 @@ def test_revocation_ends_a_running_session(
     assert (call["outcome"], call["usage_missing_code"]) == ("shutdown", "cut")
 
 
+def test_changed_limits_hold_within_a_running_session(
+    start_proxy: StartProxy, tenant: Tenant, server: ResponsesServer
+) -> None:
+    proxy = start(start_proxy, server)
+    token_id, token = tenant.token()
+    with socket(proxy, token) as connection:
+        ask(connection)
+        until(connection, "response.completed")
+        tenant.store.update_token(token_id, limits=Limits(models=(OTHER,)))
+
+        def refused() -> bool:
+            ask(connection)
+            while (event := connection.recv()).type not in ("response.completed", "error"):
+                pass
+            return event.type == "error" and code(event) == "model_not_found"
+
+        wait_for(refused, "the new list of models")
+        ask(connection, model=OTHER)
+        until(connection, "response.completed")
+        tenant.store.update_token(token_id, limits=Limits(endpoints=("chat",)))
+        error, closed = ended(connection)
+    assert code(error) == "endpoint_not_allowed"
+    assert closed.rcvd
+    assert closed.rcvd.code == 1008
+
+
 def test_a_killed_proxy_leaves_an_event_for_each_request(
     start_proxy: StartProxy, tenant: Tenant, server: ResponsesServer
 ) -> None:
