@@ -200,6 +200,23 @@ def test_frames_in_any_order(frames: list[Frame]) -> None:
     assert sum(turn.transcription for turn in found) == sum(b"transcription" in one.data for one in frames)
 
 
+ODD: st.SearchStrategy[Any] = st.sampled_from(["a", "b", "", None, 1, {}, [], {"id": "a"}, {"id": 1}])
+KINDS = ["response.create", "response.steer", "response.created", "response.completed", "response.x", "error"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(KINDS), ODD, ODD, ODD, ODD), max_size=20))
+def test_whatever_responses_say_each_answer_is_there_once(said: list[tuple[Any, ...]]) -> None:
+    turns, seen = Turns(sequential=True), []
+    for client, kind, response, lane, previous, number in said:
+        event = {"stream_id": lane, "previous_response_id": previous, "sequence_number": number}
+        seen += turns.take(frame(kind, client=client, response=response, **event))
+    ended = [turn for turn in seen if turn.over and turn.whole]
+    left = turns.rest()
+    assert len({id(turn) for turn in [*ended, *left]}) == len({id(turn) for turn in ended}) + len(left)
+    assert {id(turn) for turn in seen} == {id(turn) for turn in [*ended, *left]}, "none is lost"
+    assert not turns.full
+
+
 def read_response(one: Frame) -> str | None:
     if one.from_client or read_head(one.data).get("type") != "response.done":
         return None
