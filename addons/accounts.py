@@ -16,7 +16,7 @@ from addons.openai.reported import CODES
 from store.errors import StoreError
 from store.event import Event
 from store.object_clerk import ObjectClerk
-from store.objects import Claim
+from store.objects import Claim, NewObject, Owner
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class Accounts:
         if not isinstance(shown, Mapping):
             return event
         try:
-            claim = self._clerk.claim(str(shown["id"]), str(event["event_id"]), writer).result(CLAIM_SECONDS)
+            found = self._clerk.claim(str(shown["id"]), str(event["event_id"]), writer, made=_made(event))
+            claim = found.result(CLAIM_SECONDS)
         except (StoreError, TimeoutError) as error:
             logger.warning("llmproxy: the usage of %s is not counted yet: %s", shown["id"], error)
             return without_usage(event, "later")
@@ -48,6 +49,16 @@ class Accounts:
         """These events are on disk. Never waits."""
         if counted := [str(event["event_id"]) for event in events if event.get("usage_of")]:
             self._clerk.settle(counted)
+
+
+def _made(event: Event) -> NewObject | None:
+    """What the call has made, where it is that whose usage it shows, and no later look at it."""
+    shown = event["usage_of"]
+    if event.get("method") != "POST" or shown["kind"] == "batch" or shown["id"] in str(event.get("path")):
+        return None
+    owner = Owner(event.get("project_id"), event.get("token_id"))
+    made_by = str(event["event_id"])
+    return NewObject(shown["id"], shown["kind"], owner, due=True, passing=True, parent=made_by)
 
 
 class Import:

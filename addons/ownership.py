@@ -141,7 +141,14 @@ class Ownership:
     async def _watch_batch(self, call: Call, file: str, response: http.Response) -> None:
         """Sum the lines of a batch's output file while they pass."""
         services = self.runtime.services
-        if services is None or (batch := await asyncio.wrap_future(services.objects.parent(file))) is None:
+        if services is None:
+            return
+        try:
+            batch = await asyncio.wrap_future(services.objects.parent(file))
+        except StoreError as error:
+            logger.warning("llmproxy: if %s is a batch's output, it is not counted: %s", file, error)
+            return
+        if batch is None:
             return
         lines = BatchLines(codings_of(",".join(response.headers.get_all("content-encoding"))))
         call.batch = batch, lines

@@ -131,9 +131,11 @@ class ObjectClerk:
         """The batch that a file is the output of, where that is still to be counted."""
         return self.do(lambda connection: objects.parents(connection, [id_]).get(id_), reads=True)
 
-    def claim(self, id_: str, event_id: str, writer: str) -> Future[Claim | None]:
+    def claim(
+        self, id_: str, event_id: str, writer: str, *, made: NewObject | None = None
+    ) -> Future[Claim | None]:
         """See :func:`store.objects.claim`."""
-        return self.do(lambda connection: objects.claim(connection, id_, event_id, writer))
+        return self.do(lambda connection: objects.claim(connection, id_, event_id, writer, made=made))
 
     def settle(self, event_ids: Sequence[str]) -> None:
         """These events are on disk."""

@@ -202,11 +202,17 @@ def parents(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
     return {id_: parent for id_, parent in found.items() if parent in due}
 
 
-def claim(connection: Connection, id_: str, event_id: str, writer: str) -> Claim | None:
+def claim(
+    connection: Connection, id_: str, event_id: str, writer: str, *, made: NewObject | None = None
+) -> Claim | None:
     """Take the usage of `id_` for an event; None where it is another's, or nothing is to be counted.
 
-    The same event may ask again.
+    The same event may ask again. `made` is given where the event is that of the call which made the object:
+    its usage is to be counted whether that was expected or not.
     """
+    if made is not None:
+        remember(connection, [made])
+        connection.run("UPDATE objects SET due = 1 WHERE id = :id AND counted_by IS NULL", id=id_)
     changed = connection.run(
         "UPDATE objects SET counted_by = :event, counted_writer = :writer "
         "WHERE id = :id AND due = 1 AND counted_by IS NULL",

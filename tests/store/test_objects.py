@@ -11,6 +11,7 @@ import pytest
 from store import objects
 from store.engine import Connection, Engine, engine_of
 from store.errors import StoreUnavailable
+from store.location import StoreLocation
 from store.object_clerk import ObjectClerk
 from store.object_recovery import recover
 from store.objects import Claim, NewObject, Owner, Wanted
@@ -20,8 +21,8 @@ A, B = Owner("project-a", "token-a"), Owner("project-b", "token-b")
 
 
 @pytest.fixture
-def engine(path: Path) -> Engine:
-    engine = engine_of(path)
+def engine(place: StoreLocation) -> Engine:
+    engine = engine_of(place)
     engine.prepare()
     return engine
 
@@ -34,8 +35,8 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def clerk(engine: Engine, path: Path) -> Iterator[ObjectClerk]:
-    clerk = ObjectClerk(path)
+def clerk(engine: Engine, place: StoreLocation) -> Iterator[ObjectClerk]:
+    clerk = ObjectClerk(place)
     yield clerk
     clerk.close()
 
@@ -84,6 +85,17 @@ def test_a_usage_is_claimed_once(connection: Connection) -> None:
     objects.release(connection, ["event-2"])
     assert objects.claim(connection, "resp_1", "event-4", "w") is None
     assert due(connection) == []
+
+
+def test_the_call_that_made_it_has_its_usage_in_any_case(connection: Connection) -> None:
+    made = new("resp_1", kind="response", due=True)
+    assert objects.claim(connection, "resp_1", "event-1", "w", made=made), "though nobody had noted it"
+    objects.remember(connection, [new("resp_2", kind="response")])
+    made = new("resp_2", kind="response", due=True)
+    assert objects.claim(connection, "resp_2", "event-2", "w", made=made), "though nothing was expected"
+    objects.settle(connection, ["event-1", "event-2"])
+    assert due(connection) == []
+    assert objects.claim(connection, "resp_2", "event-3", "w", made=made) is None
 
 
 def test_the_state_of_a_batch(connection: Connection) -> None:
@@ -135,9 +147,9 @@ def test_who_was_later_is_told(clerk: ObjectClerk, connection: Connection) -> No
     assert clerk.known("file-1") == B
 
 
-def test_of_many_that_ask_one_counts(path: Path, engine: Engine, connection: Connection) -> None:
+def test_of_many_that_ask_one_counts(place: StoreLocation, connection: Connection) -> None:
     objects.remember(connection, [new("resp_1", kind="response", due=True)])
-    clerks = [ObjectClerk(path) for _ in range(3)]
+    clerks = [ObjectClerk(place) for _ in range(3)]
     found: list[Claim | None] = []
 
     def ask(clerk: ObjectClerk, number: int) -> None:
@@ -189,3 +201,20 @@ def test_claims_of_a_process_that_was_killed(engine: Engine, connection: Connect
     assert [
         objects.claim(connection, f"resp_{number}", "event-8", "w") is not None for number in (1, 2, 3, 4)
     ] == [*(False, True, True, False)]
+
+
+def test_two_processes_that_see_an_object_at_the_same_time(
+    place: StoreLocation, connection: Connection
+) -> None:
+    clerks = [ObjectClerk(place) for _ in range(2)]
+    for number in range(100):
+        for clerk, owner in zip(clerks, (A, B), strict=True):
+            clerk.note([new(f"file-{number}", owner), new(f"own-{owner.project_id}-{number}", owner)])
+    for clerk in clerks:
+        clerk.close()
+    known = objects.owners(connection, [f"file-{number}" for number in range(100)])
+    assert len(known) == 100
+    for clerk in clerks:
+        assert {id_: clerk.known(id_) for id_ in known} == known, "both know who was first"
+    mine = [f"own-{owner.project_id}-{number}" for owner in (A, B) for number in range(100)]
+    assert len(objects.owners(connection, mine)) == 200
