@@ -207,7 +207,9 @@ class Runtime:
         except OSError as error:
             raise exceptions.OptionsError(f"llmproxy: option llm_spool: {spool}: {error.strerror}") from error
         engine = engine_of(store)
-        clerk = Clerk(engine)
+        # A file that is away cannot be asked for tokens either.
+        grace = 0 if store.path else self.settings.store_grace
+        clerk = Clerk(engine, grace_seconds=grace)
         history = History()
         threading.Thread(target=history.seed, args=[engine], name="llmproxy-history", daemon=True).start()
         settling = Settling(clerk, mark, writer.writer, history)

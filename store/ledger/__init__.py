@@ -13,6 +13,7 @@ the sum of what was spent in its period and of what is held. Each period has row
     account.py              what a token or project has used of each limit
     book.py                 claims, decided within a transaction
     settle.py               calls that are over, within a transaction
+    spares.py               what is kept for calls while the store is away
     clerk.py                the thread that owns the connection and puts into one transaction all that waits
 
     clerk.reserve(ask)      -> Future[Answer]; all or nothing. Raises StoreUnavailable where the store is away

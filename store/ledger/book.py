@@ -52,6 +52,10 @@ class Book:
             )
         self._holds, self._rates, self._counted = [], {}, Counter()
 
+    def read_again(self) -> None:
+        """Holds were changed behind the book's back, after it was flushed."""
+        self._accounts.clear()
+
     def extend(self, call_id: str, grant: Grant, tokens: int, nano_usd: int) -> Hit | None:
         """Hold so much in all for a call under way. What it held stays where a budget does not allow it.
 
@@ -108,24 +112,9 @@ class Book:
                 taken["tokens"] += ask.tokens
         # Such a call is counted now; others when they are over.
         counted = ask.requests if ask.grant.token.max_requests is not None else 0
-        self._counted[ask.grant.token.id] += counted
-        self._holds.append(
-            {
-                "call_id": ask.call_id,
-                "token_id": ask.grant.token.id,
-                "project_id": ask.grant.project.id,
-                "process": self.process,
-                "taken_at": second,
-                "hour": second // HOUR,
-                "requests": ask.requests,
-                "tokens": ask.tokens,
-                "nano_usd": ask.nano_usd,
-                "counted": counted,
-                "running": 1,
-                "expires_at": second + LEASE_SECONDS,
-                "settled_at": 0,
-            }
-        )
+        if counted:
+            self._counted[ask.grant.token.id] += counted
+        self._holds.append({**hold_row(ask, self.process, self.now, self.now), "counted": counted})
 
     def _write_extension(self, call_id: str, grant: Grant, held: Any, tokens: int, nano_usd: int) -> None:
         self.connection.run(
@@ -142,3 +131,23 @@ class Book:
             second=held["taken_at"],
             subjects=[grant.token.id, grant.project.id],
         )
+
+
+def hold_row(ask: Ask, process: str, taken_at: float, now: float) -> dict[str, Any]:
+    """A hold as the store has it."""
+    second = floor(taken_at)
+    return {
+        "call_id": ask.call_id,
+        "token_id": ask.grant.token.id,
+        "project_id": ask.grant.project.id,
+        "process": process,
+        "taken_at": second,
+        "hour": second // HOUR,
+        "requests": ask.requests,
+        "tokens": ask.tokens,
+        "nano_usd": ask.nano_usd,
+        "counted": 0,
+        "running": 1,
+        "expires_at": floor(now) + LEASE_SECONDS,
+        "settled_at": 0,
+    }

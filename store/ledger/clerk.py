@@ -25,6 +25,7 @@ from store.ledger import settle, soft_limits
 from store.ledger.book import LEASE_SECONDS, Book
 from store.ledger.claims import Answer, Ask, Finished, Hit
 from store.ledger.soft_limits import SoftLimits
+from store.ledger.spares import Spares
 from store.models import Grant
 from store.rollups import RollUps
 
@@ -77,9 +78,17 @@ class _Note:
 class Clerk:
     """The ledger, for one process. Thread-safe; see :mod:`store.ledger` for what its methods promise."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        grace_seconds: float = 0.0,
+    ) -> None:
+        """`grace_seconds`: how long calls go on from what is kept for them, when the store is away."""
         self._engine = engine
-        self._clock = clock
+        self._clock, self._monotonic = clock, monotonic
         self._process = str(uuid7())
         self._grants: dict[str, Grant] = {}
         """Of the calls that are reserved."""
@@ -87,9 +96,10 @@ class Clerk:
         """Called in the clerk's thread with events of soft limits, which go on disk and are `told` then."""
         self._rollups = RollUps()
         self._soft_limits = SoftLimits()
+        self._spares = Spares(self._process, grace_seconds, monotonic)
         self._owed: list[_Note] = []
         """What could not be written yet."""
-        self._cleaned = self._renewed = time.monotonic()
+        self._cleaned = self._renewed = monotonic()
         self._connection: Connection | None = None
         self._queue: SimpleQueue[_Reserve | _Extend | _Note | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="llmproxy-ledger", daemon=True)
@@ -192,8 +202,8 @@ class Clerk:
         return batch
 
     def _chores(self) -> list[_Note]:
-        found, now = [], time.monotonic()
-        if self._grants and now - self._renewed >= RENEW_SECONDS:
+        found, now = [], self._monotonic()
+        if (self._grants or self._spares) and now - self._renewed >= RENEW_SECONDS:
             found.append(_Note([], [], self._write_renewal))
             self._renewed = now
         if now - self._cleaned >= CLEAN_SECONDS:
@@ -215,7 +225,9 @@ class Clerk:
         except StoreUnavailable as error:
             self._disconnect()
             self._owed = list(notes)
-            self._renewed = -RENEW_SECONDS  # the first thing to do when it is back, before others claim
+            self._renewed = (
+                self._monotonic() - RENEW_SECONDS
+            )  # the first thing to do when it is back, before others claim
             self._refuse(claims, error)
         except Exception as error:
             self._disconnect()
@@ -256,28 +268,40 @@ class Clerk:
             (n for n, note in enumerate(notes) if not reserving.isdisjoint(note.call_ids)), len(notes)
         )
         projects = {claim.grant.project.id for claim in claims}.union(*(note.locks for note in notes))
+        projects |= self._spares.projects
         connection = self._current()
         with connection.transaction():
             for project_id in sorted(projects):  # all processes in one order, so that none waits in a ring
                 connection.lock(f"ledger {project_id}")
             now = self._clock()
+            self._spares.begin(connection, now)
             for note in notes[:split]:
                 note.write(connection, now)
             book = Book(connection, self._process, now)
             answers: dict[int, Answer | Hit | None] = {}
             for claim in claims:
                 if isinstance(claim, _Reserve):
-                    answer = answers[id(claim)] = book.reserve(claim.ask, take=claim.take)
-                    if answer.hit is not None and claim.take:
-                        self._soft_limits.refused(connection, now, answer.hit, claim.grant)
+                    answers[id(claim)] = self._reserve(book, claim)
             book.flush()
             for claim in claims:
                 if isinstance(claim, _Extend):
                     answers[id(claim)] = book.extend(claim.call_id, claim.grant, claim.tokens, claim.nano_usd)
             for note in notes[split:]:
                 note.write(connection, now)
+            self._spares.end(connection, now)
+        self._spares.committed(renewed=any(note.write == self._write_renewal for note in notes))
         # Only a commit makes a claim count for the other processes, so nobody is told before it.
         return [answers[id(claim)] for claim in claims]
+
+    def _reserve(self, book: Book, claim: _Reserve) -> Answer:
+        answer = book.reserve(claim.ask, take=claim.take)
+        if answer.hit is not None and not answer.hit.is_rate and self._spares.give_back(book, claim.grant):
+            answer = book.reserve(claim.ask, take=claim.take)
+        if claim.take and answer.hit is None:
+            self._spares.keep(book, claim.ask)
+        elif claim.take and answer.hit is not None:
+            self._soft_limits.refused(book.connection, book.now, answer.hit, claim.grant)
+        return answer
 
     def _tell(self, claim: _Reserve | _Extend, answer: Answer | Hit | None) -> None:
         if isinstance(claim, _Reserve):
@@ -300,6 +324,9 @@ class Clerk:
     def _refuse(self, claims: Sequence[_Reserve | _Extend], error: Exception) -> None:
         for claim in claims:
             if isinstance(claim, _Reserve) and claim.take:
+                if isinstance(error, StoreUnavailable) and self._spares.lend(claim.ask, self._clock()):
+                    claim.answer.set_result(Answer())
+                    continue
                 # It may have been committed all the same: a server can be lost while it answers.
                 self.release(claim.call_id)
             claim.answer.set_exception(error)
@@ -317,6 +344,9 @@ class Clerk:
 
     def _end(self) -> None:
         deadline = time.monotonic() + CLOSE_SECONDS
+        self._spares.drop()
+        if self._spares:
+            self._work([], [*self._owed, _Note([], [], lambda *_: None)])
         while self._owed and time.monotonic() < deadline:
             time.sleep(RETRY_SECONDS)
             self._work([], self._owed)
@@ -339,3 +369,4 @@ class Clerk:
             connection.close()
         self._rollups.forget()
         self._soft_limits.forget()
+        self._spares.undone()
