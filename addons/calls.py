@@ -29,6 +29,7 @@ from store.secret import Secret
 
 if TYPE_CHECKING:
     from addons.policy.reservation import Hold
+    from store.ledger import Standing
 
 
 def asks_for_websocket(request: http.Request) -> bool:
@@ -92,6 +93,8 @@ class Call:
     """The batch whose output file the answer is, and what sums its lines."""
     hold: Hold | None = None
     """What it has reserved of its limits (:mod:`addons.policy.reservation`)."""
+    standing: Standing | None = None
+    """What its rates had left when it was reserved."""
     cut: str | None = None
     """Code of the reason for which its stream was ended before it was complete."""
     held_whole: bool = False

@@ -172,7 +172,7 @@ class Gate:
         request = flow.request
         if why_not := model_gate.take_form(request, call) or self.ownership.take_form(request, call):
             return why_not
-        if why_not := await self.reserve_early(call, services):
+        if why_not := await reservation.before_the_body(call, services, self.runtime.settings.prices):
             return why_not
         if endpoint.risk == "key_minting":
             flow.metadata[marks.MINTS] = True
@@ -212,19 +212,6 @@ class Gate:
         except TimeoutError:
             raise KeyUnavailable("its source does not answer") from None
 
-    async def reserve_early(self, call: Call, services: Services) -> Refusal | None:
-        """For what goes upstream before the hook `request`, or has no body."""
-        request, settings = call.flow.request, self.runtime.settings
-        if asks_for_websocket(request):
-            # Of a session each answer is a call, and reserved when it is asked for.
-            return await reservation.look(call, services.clerk)
-        if not request.stream or call.grant is None or not call.grant.needs_claim:
-            return None
-        wanted = reservation.of_upload(request, call, settings.prices, services.history)
-        if isinstance(wanted, Refusal):
-            return wanted
-        return await reservation.take(call, wanted, services.clerk)
-
     @fail_closed
     async def request(self, flow: http.HTTPFlow) -> None:
         """Once the body is there, and still before upstream is dialled: the model, the length of the answer,
@@ -234,11 +221,17 @@ class Gate:
             return None
         # They come with the body's end, and are no part of the API.
         flow.request.trailers = None
-        request = flow.request
+        request, services = flow.request, self.runtime.services
+        # A large body takes a while to read.
+        aside = len(request.raw_content or b"") > reservation.ON_LOOP
         why_not = (
-            self.judge_body(request, call)
+            (
+                await asyncio.to_thread(self.judge_body, request, call)
+                if aside
+                else self.judge_body(request, call)
+            )
             or await self.ownership.judge_body(request, call)
-            or await self.reserve(request, call)
+            or await reservation.with_the_body(call, services, self.runtime.settings.prices)
         )
         if why_not is not None:
             call.refused = why_not.code
@@ -255,23 +248,6 @@ class Gate:
             or model_gate.judge_tools(request, call)
             or output.judge(request, call, model_gate.known(call, asked))
         )
-
-    async def reserve(self, request: http.Request, call: Call) -> Refusal | None:
-        """Take what the call may use off its limits."""
-        services, prices = self.runtime.services, self.runtime.settings.prices
-        if call.grant is None or not call.grant.needs_claim or call.hold is not None:
-            return None
-        if asks_for_websocket(request):
-            return None
-        if services is None:
-            return refusal.SEALED
-        wanted = await reservation.of_request(request, call, prices, services.history)
-        if isinstance(wanted, Refusal):
-            return wanted
-        try:
-            return await reservation.take(call, wanted, services.clerk)
-        except StoreUnavailable:
-            return refusal.STORE_UNAVAILABLE
 
     def refuses_other(self, host: str) -> str | None:
         """Why a host that is not OpenAI's may not be reached, or None. server_connect resolves names."""

@@ -14,7 +14,7 @@ from addons.calls import Call, open_calls
 from addons.capture import Body, Capture
 from addons.exchange import Exchange
 from addons.fail_closed import observe_only
-from addons.policy import running
+from addons.policy import refusals, running
 from addons.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class Recorder:
         if call is None or flow.response is None or call.refused:
             return
         call.headers_at = time.monotonic()
+        if call.standing is not None:
+            flow.response.headers.update(refusals.rate_headers(call.standing, "x-llmproxy-ratelimit"))
         if flow.response.status_code == 101:
             return
         coding = ",".join(flow.response.headers.get_all("content-encoding"))

@@ -25,7 +25,7 @@ from addons.openai.output_cap import cap_event
 from addons.openai.prices import Prices
 from addons.openai.realtime import Turn
 from addons.openai.tool_models import tool_models
-from addons.policy import reservation
+from addons.policy import refusals, reservation
 from addons.refusal import Refusal
 from addons.runtime import Services
 from addons.session import Session
@@ -92,9 +92,9 @@ async def claim(
         answer = await reservation.reserve(turn_id, grant, wanted, services.clerk)
     except StoreUnavailable:
         return refusal.STORE_UNAVAILABLE
-    if answer is None:
+    if answer.hit is None:
         session.reserved.add(turn_id)
-    return answer
+    return refusals.why_not(answer)
 
 
 def claim_unasked(session: Session, turn: Turn, services: Services, prices: Prices) -> Future[Answer] | None:

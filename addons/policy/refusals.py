@@ -54,17 +54,19 @@ def unbounded(why: str) -> Refusal:
     )
 
 
-def rate_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
-    """The proxy's own rates, as the API states its own."""
+def rate_headers(standing: Standing, prefix: str = "x-ratelimit") -> tuple[tuple[str, str], ...]:
+    """The proxy's own rates, as the API states its own; in answers of the API under another prefix."""
     rooms = (("requests", standing.requests), ("tokens", standing.tokens))
-    return tuple(header for name, room in rooms if room is not None for header in _headers(name, room))
+    return tuple(
+        header for name, room in rooms if room is not None for header in _headers(prefix, name, room)
+    )
 
 
-def _headers(name: str, room: Room) -> list[tuple[str, str]]:
+def _headers(prefix: str, name: str, room: Room) -> list[tuple[str, str]]:
     return [
-        (f"x-ratelimit-limit-{name}", str(room.limit)),
-        (f"x-ratelimit-remaining-{name}", str(room.remaining)),
-        (f"x-ratelimit-reset-{name}", f"{math.ceil(room.resets_in * 1000)}ms"),
+        (f"{prefix}-limit-{name}", str(room.limit)),
+        (f"{prefix}-remaining-{name}", str(room.remaining)),
+        (f"{prefix}-reset-{name}", f"{math.ceil(room.resets_in * 1000)}ms"),
     ]
 
 

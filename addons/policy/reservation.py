@@ -14,8 +14,8 @@ from typing import Any
 
 from mitmproxy import http
 
-from addons import model_gate
-from addons.calls import Call
+from addons import model_gate, refusal
+from addons.calls import Call, asks_for_websocket
 from addons.openai import dearest, pricing
 from addons.openai.bill import Unpriced
 from addons.openai.encoding import decode
@@ -25,8 +25,10 @@ from addons.openai.prices import Prices
 from addons.policy import refusals
 from addons.policy.history import History
 from addons.refusal import Refusal
+from addons.runtime import Services
 from store import limits
-from store.ledger import Ask, Clerk
+from store.errors import StoreUnavailable
+from store.ledger import Answer, Ask, Clerk
 from store.limits import TOKENS, USD
 from store.models import Grant
 
@@ -73,6 +75,43 @@ def _uses(call: Call) -> bool:
 
 def is_strict(grant: Grant) -> bool:
     return limits.budget_mode(*grant.limits) == "strict"
+
+
+async def before_the_body(call: Call, services: Services, prices: Prices) -> Refusal | None:
+    """Reserve for what goes upstream as it comes; why not, if a limit stands against it.
+
+    Of a session each answer is a call, and reserved when it is asked for; here it is only looked at.
+    """
+    if call.grant is None or not call.grant.needs_claim:
+        return None
+    request = call.flow.request
+    if asks_for_websocket(request):
+        return await look(call, services.clerk)
+    if not request.stream:
+        return None
+    wanted = of_upload(request, call, prices, services.history)
+    return wanted if isinstance(wanted, Refusal) else await take(call, wanted, services.clerk)
+
+
+async def with_the_body(call: Call, services: Services | None, prices: Prices) -> Refusal | None:
+    """Reserve for a call whose body is there, unless it has been done."""
+    request = call.flow.request
+    if (
+        call.grant is None
+        or not call.grant.needs_claim
+        or call.hold is not None
+        or asks_for_websocket(request)
+    ):
+        return None
+    if services is None:
+        return refusal.SEALED
+    wanted = await of_request(request, call, prices, services.history)
+    if isinstance(wanted, Refusal):
+        return wanted
+    try:
+        return await take(call, wanted, services.clerk)
+    except StoreUnavailable:
+        return refusal.STORE_UNAVAILABLE
 
 
 async def of_request(request: http.Request, call: Call, prices: Prices, history: History) -> Hold | Refusal:
@@ -178,28 +217,27 @@ def of_unasked(call: Call, model: str | None, prices: Prices, history: History) 
 async def take(call: Call, wanted: Hold, clerk: Clerk) -> Refusal | None:
     """Reserve for a call; why not, where a limit stands against it. Raises StoreUnavailable."""
     assert call.grant is not None
-    why_not = await reserve(call.id, call.grant, wanted, clerk)
-    call.hold = wanted if why_not is None else None
-    return why_not
+    answer = await reserve(call.id, call.grant, wanted, clerk)
+    if answer.hit is None:
+        call.hold, call.standing = wanted, answer.standing
+    return refusals.why_not(answer)
 
 
-async def reserve(call_id: str, grant: Grant, wanted: Hold, clerk: Clerk) -> Refusal | None:
-    """Reserve under any id; why not, where a limit stands against it. Raises StoreUnavailable."""
+async def reserve(call_id: str, grant: Grant, wanted: Hold, clerk: Clerk) -> Answer:
+    """Reserve under any id. Raises StoreUnavailable."""
     ask = Ask(call_id, grant, wanted.tokens, wanted.nano_usd)
     try:
-        answer = await asyncio.wrap_future(clerk.reserve(ask))
+        return await asyncio.wrap_future(clerk.reserve(ask))
     except BaseException:  # nobody waits for the answer any more
         clerk.release(call_id)
         raise
-    return refusals.why_not(answer)
 
 
 async def look(call: Call, clerk: Clerk) -> Refusal | None:
-    """Why a session may not begin: nothing is left for it. It takes nothing; its answers do."""
+    """Why a call may not pass at all: nothing is left for it. It takes nothing."""
     if call.grant is None or not call.grant.needs_claim:
         return None
-    answer = await asyncio.wrap_future(clerk.look(Ask(call.id, call.grant, 1, 1)))
-    return refusals.why_not(answer)
+    return refusals.why_not(await asyncio.wrap_future(clerk.look(Ask(call.id, call.grant, 1, 1))))
 
 
 def price(call: Call, found: Most, prices: Prices) -> int:

@@ -79,8 +79,11 @@ def seen(running: Running) -> int:
 
 def test_requests_per_minute(running: Running) -> None:
     token_id, client = token(running, requests_per_minute=2)
-    for _ in range(2):
-        assert chat(client).choices
+    for left in ("1", "0"):
+        raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO)  # type: ignore[arg-type]
+        assert raw.headers["x-llmproxy-ratelimit-limit-requests"] == "2"
+        assert raw.headers["x-llmproxy-ratelimit-remaining-requests"] == left
+        assert raw.headers["x-ratelimit-remaining-tokens"] == "149984", "the API's own stay as they are"
     error = refused(client)
     headers = error.response.headers
     assert (error.code, error.type) == ("rate_limit_exceeded", "requests")
@@ -336,3 +339,18 @@ def test_a_stream_of_responses_is_cut(running: Running) -> None:
         list(client.responses.create(model=MODEL, input="x", stream=True))
     assert caught.value.code == "insufficient_quota"
     wait_for(lambda: held(running, token_id) == 0, "no hold is left")
+
+
+def test_a_proxy_that_ends_settles_what_is_held(start_shared: Callable[..., Running]) -> None:
+    """The call that it breaks off is charged with what it held: what it has used nobody knows."""
+    ending = start_shared()
+    never = threading.Event()
+    ending.upstream.handler = lambda _: stream_answer([delta("one"), never])
+    token_id, client = token(ending, budgets={"tokens": {"day": 50_000}}, budget_mode="strict")
+    stream = chat(client, stream=True, max_tokens=2000)
+    next(iter(stream))
+    assert held(ending, token_id) == 1
+    ending.proxy.stop()
+    never.set()
+    assert held(ending, token_id) == 0
+    assert 2000 < spent(ending, token_id)[0] < 2500
