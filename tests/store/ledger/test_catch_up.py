@@ -11,7 +11,8 @@ from uuid_utils import uuid7
 from store.engine import engine_of
 from store.errors import StoreUnavailable
 from store.ledger import Clerk
-from store.ledger.catch_up import catch_up
+from store.ledger import catch_up as catching_up
+from store.ledger.catch_up import batches_after, catch_up
 from store.ledger.finished import finished_of
 from store.reports import Usage, usage
 from store.spool import SpoolReader, SpoolWriter, rolled
@@ -115,3 +116,22 @@ def test_a_living_writer_is_left_alone(ledger: Ledger, clerk: Clerk, spool: Path
     writer.close()
     mark.close(whole=False)
     assert catch_up(spool, engine_of(ledger.path), clerk) == 1
+
+
+def test_a_line_that_is_being_written_is_left_for_later(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = killed(spool, events(3))
+    (segment,) = spool.glob("*.jsonl")
+    first, second, rest = segment.read_bytes().split(b"\n", 2)
+    segment.write_bytes(first + b"\n" + second[:50])
+    parse = catching_up._record
+
+    def slowly(line: bytes) -> Any:
+        """The writer goes on as soon as half a line was looked at."""
+        if (found := parse(line)) is None:
+            segment.write_bytes(b"\n".join([first, second, rest]))
+        return found
+
+    monkeypatch.setattr(catching_up, "_record", slowly)
+    assert [call.seq for batch in batches_after(spool, writer, 0) for call in batch] == [1]
+    segment.write_bytes(b"\n".join([first, second, rest]))
+    assert [call.seq for batch in batches_after(spool, writer, 1) for call in batch] == [2, 3]
