@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from store import master_key
+from store import limits, master_key
 from store.errors import StoreUnavailable
+from store.ledger.spares import CALLS
 from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import Tenant
 from tests.live.harness import Proxy, wait_for
@@ -78,6 +79,8 @@ class Stage:
         self.tenant = Tenant(self.server.url(self.server.port))
         self.token_id, self.token = self.tenant.token()
         _, self.unused = self.tenant.token()
+        budget = limits.of({"budgets": {"usd": {"month": "100"}}})
+        self.limited_id, self.limited = self.tenant.token(limits=budget)
         options = [f"llm_upstream={upstream.base_url}", f"ssl_verify_upstream_trusted_ca={authority}"]
         self.proxy = stack.enter_context(
             Proxy(
@@ -90,6 +93,7 @@ class Stage:
         self.load = Load(self.proxy, self.token)
         stack.callback(self.load.end)
         self.load.wait_more("200", 20)
+        assert self.call(self.limited) == "200"
 
     def call(self, token: str) -> str:
         return outcome(self.client, f"{self.proxy.reverse_url}/v1/chat/completions", token)
@@ -121,6 +125,9 @@ def stage(
 def test_a_server_that_dies_and_comes_back(stage: Stage) -> None:
     stage.server.stop()
     stage.load.wait_more("200")
+    limited = Counter(stage.call(stage.limited) for _ in range(CALLS + 2))
+    assert set(limited) == {"200", AWAY}
+    assert limited["200"] <= CALLS, "no more than what is kept of the budget"
     assert stage.call(stage.unused) == AWAY, "never seen by this proxy"
     assert stage.call("sk-llmp-unknown") == AWAY
     with pytest.raises(StoreUnavailable):
@@ -136,6 +143,11 @@ def test_a_server_that_dies_and_comes_back(stage: Stage) -> None:
     assert stage.call(stage.unused) == "200"
     assert set(stage.load.seen) == {"200", AWAY}
     stage.check_that_nothing_is_lost()
+
+    def counted() -> int:
+        return stage.tenant.store.get_token(stage.limited_id).request_count
+
+    wait_for(lambda: counted() == 1 + limited["200"], "calls that were lent")
     stage.tenant.store.revoke_token(stage.token_id)
     wait_for(lambda: stage.call(stage.token) == "401 invalid_api_key", "revoked")
 
