@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,10 @@ def normalise(model: str) -> str:
     >>> normalise("ft:gpt-4.1-mini-2025-04-14:acme::BkaILRSh")
     'gpt-4.1-mini-2025-04-14'
     """
+    return _kept(model) if len(model) <= LONGEST_KEPT else _normalise(model)
+
+
+def _normalise(model: str) -> str:
     name = model.lower().rpartition("/")[2]
     if name.startswith("ft:"):
         name = name[3:].partition(":")[0]
@@ -84,6 +89,11 @@ def normalise(model: str) -> str:
         name = name.partition(":")[0] + "-002"
     name = re.sub(r"^gpt-35(?!\d)", "gpt-3.5", name)  # Azure's spelling
     return name.partition(":")[0]
+
+
+# Asked for a dozen times in each call. The names come from clients, so only short ones are kept.
+LONGEST_KEPT = 200
+_kept = lru_cache(maxsize=1024)(_normalise)
 
 
 def encoding_name(model: str | None) -> tuple[str, bool]:
