@@ -26,11 +26,13 @@ from addons.openai.body import header, open_body
 from addons.openai.encoding import codings_of
 from addons.openai.form import read_form
 from addons.openai.messages import Response
+from addons.openai.model_of import Allowed, is_allowed
 from addons.openai.objects import Made, Ref, deleted, in_body, in_target, made
-from addons.openai.objects.kinds import COMPLETION, FILE, MODEL, REALTIME_CALL, Place, place_of
+from addons.openai.objects.kinds import COMPLETION, FILE, MODEL, REALTIME_CALL, Place, is_fine_tuned, place_of
 from addons.openai.objects.listing import listed, next_query, owned_ids, widened, without
 from addons.openai.objects.references import References
 from addons.openai.objects.watch import Watch
+from addons.policy import access
 from addons.refusal import Refusal
 from addons.runtime import Runtime, Services
 from store.errors import StoreError
@@ -71,17 +73,18 @@ class Ownership:
         found: References = await _aside(len(body), lambda: _read(call, body))
         if found.unclear is not None:
             return refusal.unclear_references(found.unclear)
-        return await self.judge(call.grant, found.refs)
+        return await self.judge(call.grant, found.refs, call.models)
 
-    async def judge(self, grant: Grant, refs: Sequence[Ref]) -> Refusal | None:
-        """Why `grant` may not use these objects: one of them is another's, or nobody's."""
+    async def judge(self, grant: Grant, refs: Sequence[Ref], models: Sequence[Allowed]) -> Refusal | None:
+        """Why `grant` may not use these: one is another's, or nobody's, and no model that a list names."""
         services, mode = self.runtime.services, self.runtime.settings.ownership
         if mode == "off" or not refs:
             return None
         if services is None:
             return refusal.SEALED
         try:
-            foreign = await first_foreign(grant, refs, services, mode)
+            named = [ref for ref in refs if ref.kind == MODEL and names_fine_tuned(ref.id, models)]
+            foreign = await first_foreign(grant, refs, services, mode, named)
         except StoreError:
             return refusal.STORE_UNAVAILABLE
         if foreign is None:
@@ -102,7 +105,9 @@ class Ownership:
             call.held_whole = True
             if wide := widened(listing.kind, query):
                 call.flow.request.path, call.list_limit = f"{path}?{wide[0]}", wide[1]
-        return await self.judge(grant, in_target(path, query))
+        return await self.judge(
+            grant, in_target(path, query), access.models(grant, self.runtime.settings.models)
+        )
 
     def take_form(self, request: http.Request, call: Call) -> Refusal | None:
         """Have a form that may name objects read whole before it goes upstream; for the gate, as its last."""
@@ -228,8 +233,13 @@ def note(call: Call, found: Sequence[Made], services: Services | None) -> Future
     return services.objects.note([new for new, one in zip(known, found, strict=True) if one.kept])
 
 
-async def first_foreign(grant: Grant, refs: Sequence[Ref], services: Services, mode: str) -> Ref | None:
-    """The first of `refs` that `grant` may not use; None where it may use all. Raises StoreError."""
+async def first_foreign(
+    grant: Grant, refs: Sequence[Ref], services: Services, mode: str, named: Sequence[Ref] = ()
+) -> Ref | None:
+    """The first of `refs` that `grant` may not use; None where it may use all. Raises StoreError.
+
+    Those that are `named` may be used unless they are another's.
+    """
     begun = time.monotonic()
     left = list(dict.fromkeys(refs))
     while True:
@@ -237,6 +247,7 @@ async def first_foreign(grant: Grant, refs: Sequence[Ref], services: Services, m
         if not left:
             return None
         owners = await asyncio.wrap_future(services.objects.ask({ref.id for ref in left}))
+        left = [ref for ref in left if ref.id in owners or ref not in named]
         left = [ref for ref in left if ref.id not in owners or not may_use(grant, owners[ref.id], mode)]
         if not left:
             return None
@@ -249,6 +260,13 @@ async def first_foreign(grant: Grant, refs: Sequence[Ref], services: Services, m
 def _is_known(grant: Grant, ref: Ref, services: Services, mode: str) -> bool:
     owner = services.objects.known(ref.id)
     return owner is not None and may_use(grant, owner, mode)
+
+
+def names_fine_tuned(model: str, lists: Sequence[Allowed]) -> bool:
+    """Whether an allow-list means this fine-tuned model: then who runs the proxy knows it."""
+    return any(
+        is_fine_tuned(glob) and is_allowed(model, [glob]) for allowed in lists for glob in allowed.globs
+    )
 
 
 def may_use(grant: Grant, owner: Owner, mode: str) -> bool:

@@ -33,7 +33,7 @@ async def judge(ownership: Ownership, session: Session, data: bytes) -> Refusal 
         found = await asyncio.to_thread(in_event, data, session=own_ids)
     if found.unclear is not None:
         return refusal.unclear_references(found.unclear)
-    return await ownership.judge(grant, found.refs)
+    return await ownership.judge(grant, found.refs, session.call.models)
 
 
 def take_note(session: Session, turn: Turn, services: Services) -> None:

@@ -12,6 +12,9 @@ import openai
 import pytest
 import trustme
 
+from store import limits
+from store import object_register as register
+from store.tokens import TokenStore
 from tests.live.clients import authorised
 from tests.live.harness import wait_for
 from tests.live.world import OPTIONS, World, start
@@ -234,6 +237,19 @@ def test_fine_tuned_models(world: World) -> None:
         theirs.chat.completions.create(**chat)
     with pytest.raises(openai.NotFoundError):
         theirs.models.retrieve(model)
+
+
+def test_a_fine_tuned_model_that_a_list_names(world: World) -> None:
+    store = TokenStore.open(world.proxies[0].store)
+    register.adopt(store, ["ft:gpt-4o:acme::2"], "model", project="a")
+    lists = limits.of({"models": ["ft:gpt-4o:known:*", "ft:gpt-4o:acme:*"]})
+    _, token = store.create_token(store.get_project("b").id, limits=lists)
+    store.close()
+    client = world.client("b1").with_options(api_key=token.reveal())
+    chat: Any = {"messages": [{"role": "user", "content": "hi"}]}
+    assert client.chat.completions.create(model="ft:gpt-4o:known::7", **chat).choices
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="ft:gpt-4o:acme::2", **chat)
 
 
 def test_items_of_an_answer(world: World) -> None:
