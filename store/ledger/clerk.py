@@ -204,7 +204,9 @@ class Clerk:
     def _chores(self) -> list[_Note]:
         found, now = [], self._monotonic()
         if (self._grants or self._spares) and now - self._renewed >= RENEW_SECONDS:
-            found.append(_Note([], [], self._write_renewal))
+            # One is enough, however long the store is away.
+            if not any(note.write == self._write_renewal for note in self._owed):
+                found.append(_Note([], [], self._write_renewal))
             self._renewed = now
         if now - self._cleaned >= CLEAN_SECONDS:
             found += self._cleaning()
