@@ -44,7 +44,7 @@ class Load:
                 said = outcome(client, self._url, self._token)
                 with self._lock:
                     self.seen[said] += 1
-                time.sleep(0.01)
+                time.sleep(0.05)  # some thousand calls would be counted from the spool, a minute later
 
     def wait_more(self, said: str, count: int = 5) -> None:
         """Until so many more calls have had that outcome."""
@@ -108,7 +108,9 @@ class Stage:
             return sum(call["outcome"] == "ok" for call in calls)
 
         wait_for(lambda: recorded() == served, "the events", 60)
-        wait_for(lambda: self.tenant.store.get_token(self.token_id).request_count == served, "the counts", 60)
+        wait_for(
+            lambda: self.tenant.store.get_token(self.token_id).request_count == served, "the counts", 120
+        )
         assert len({call["event_id"] for call in self.proxy.calls()}) == len(self.proxy.calls())
 
 
