@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from store.errors import Invalid
@@ -179,16 +180,7 @@ def _word(name: str, words: Sequence[str], limits: Sequence[Limits]) -> str:
 
 def period_start(period: str, at: float) -> int:
     """When the period that `at` (seconds since 1970) falls into began; 0 for `total`."""
-    if period == TOTAL:
-        return 0
-    moment = datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
-    if period != "hour":
-        moment = moment.replace(hour=0)
-    if period == "week":
-        moment -= timedelta(days=moment.weekday())
-    elif period == "month":
-        moment = moment.replace(day=1)
-    return int(moment.timestamp())
+    return 0 if period == TOTAL else _start(period, int(at // HOUR))
 
 
 def period_end(period: str, at: float) -> int | None:
@@ -201,6 +193,19 @@ def period_end(period: str, at: float) -> int | None:
             "month", start + 32 * 24 * HOUR
         )  # it has 31 days at most, the next one 28 at least
     return start + {"hour": 1, "day": 24, "week": 7 * 24}[period] * HOUR
+
+
+@lru_cache(maxsize=1024)
+def _start(period: str, hour: int) -> int:
+    """Asked for several times by every call."""
+    moment = datetime.fromtimestamp(hour * HOUR, UTC)
+    if period != "hour":
+        moment = moment.replace(hour=0)
+    if period == "week":
+        moment -= timedelta(days=moment.weekday())
+    elif period == "month":
+        moment = moment.replace(day=1)
+    return int(moment.timestamp())
 
 
 # Values
