@@ -112,6 +112,11 @@ class Repricer:
 
     def _cost(self, record: Json) -> Json | None:
         """The cost now; None, and counted, where there is still none. A price is never taken back."""
+        shown = record.get("usage_of")
+        if isinstance(shown, Mapping) and shown.get("kind") == "batch":
+            # The sum of many lines, which were priced one by one: a sum looks like one long input.
+            self.totals.reasons["batch"] += 1
+            return None
         try:
             cost = cost_of(record, self._prices)
         except ValueError:

@@ -96,6 +96,12 @@ def test_a_known_cost_is_never_taken_back() -> None:
     assert repricer.totals.reasons == {"model_unknown": 1}
 
 
+def test_the_sum_of_a_batch_is_left_as_it_is() -> None:
+    repricer = Repricer(PRICES, everything=True)
+    assert list(repricer.reprice([call(usage_of={"kind": "batch", "id": "batch_1"})])) == []
+    assert repricer.totals.reasons == {"batch": 1}
+
+
 def test_what_stays_unknown_is_counted_by_reason() -> None:
     repricer = Repricer(PRICES)
     calls = [
