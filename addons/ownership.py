@@ -187,16 +187,14 @@ class Ownership:
             if noted is not None:
                 # The client may go on by way of another process.
                 await asyncio.wait([asyncio.wrap_future(noted)], timeout=COMMIT_SECONDS)
-            if call.method == "DELETE" and (gone := deleted(call.method, path, None)):
+            if call.method == "DELETE" and (gone := deleted(call.method, path, _value(response))):
                 services.objects.forget(gone)
 
     async def _filter(
         self, call: Call, grant: Grant, kind: str, response: http.Response, services: Services
     ) -> None:
         """Take what is another's out of a list."""
-        content = response.raw_content or b""
-        headers = list(response.headers.items(multi=True))
-        answer = (await _aside(len(content), lambda: open_body(Response(200, headers, content)))).value
+        answer = await _aside(len(response.raw_content or b""), lambda: _value(response))
         ids = owned_ids(kind, answer)
         if ids is None:
             if kind != MODEL:
@@ -319,6 +317,12 @@ def _objects(grant: Grant, found: Iterable[Made], made_by: str | None = None) ->
         )
         for one in found
     ]
+
+
+def _value(response: http.Response) -> Any:
+    """The JSON of a whole answer; None where it is none."""
+    headers = list(response.headers.items(multi=True))
+    return open_body(Response(response.status_code, headers, response.raw_content or b"")).value
 
 
 def _replace(response: http.Response, why: Refusal) -> None:
