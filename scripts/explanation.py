@@ -48,13 +48,15 @@ class Question:
     """Of the request; None for a short one that names the model."""
 
 
-def explain(db: Connection, grant: Grant, asked: Question, prices: Prices) -> dict[str, Any]:
+def explain(
+    db: Connection, grant: Grant, asked: Question, prices: Prices, history: History
+) -> dict[str, Any]:
     """The answer as JSON. Takes nothing off any limit."""
     now = time.time()
     client = asked.client or _client_within(grant)
     call = _call(grant, asked, client)
     try:
-        hold = _judge(call, prices)
+        hold = _judge(call, prices, history)
         why_not = hold if isinstance(hold, Refusal) else None
         wanted = reservation.NOTHING if isinstance(hold, Refusal) else hold
         most = _most(call, wanted, prices)
@@ -84,7 +86,7 @@ def explain(db: Connection, grant: Grant, asked: Question, prices: Prices) -> di
     }
 
 
-def _judge(call: Call, prices: Prices) -> Hold | Refusal:
+def _judge(call: Call, prices: Prices, history: History) -> Hold | Refusal:
     """In the gate's order; what the call would hold, or why it may not pass."""
     grant, request = call.grant, call.flow.request
     assert grant is not None
@@ -98,7 +100,7 @@ def _judge(call: Call, prices: Prices) -> Hold | Refusal:
         return why_not
     if output.is_limited(call) and (why_not := output.judge(request, call, model_gate.known(call, asked))):
         return why_not
-    return asyncio.run(reservation.of_request(request, call, prices, History()))
+    return asyncio.run(reservation.of_request(request, call, prices, history))
 
 
 def _most(call: Call, hold: Hold, prices: Prices) -> tuple[int | None, int | None]:

@@ -14,6 +14,7 @@ from scripts.metadata_options import Metadata, metadata_changed, metadata_given
 from scripts.options import Duration, Expiry, Pair, Places, open_store, places, prices_option
 from scripts.output import show, show_all
 from store import validation
+from store.engine import engine_of
 from store.limits import Budget
 from store.models import Selection
 
@@ -190,16 +191,20 @@ def explain(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Say whether a call would pass, and why not; what it would hold, and what is left of each limit.
 
-    It goes by the store alone: by the functions of the proxy's gate, but not by the options of a running
-    proxy (llm_endpoints, llm_models), nor by what it has seen of such calls. `may_exceed_by` is what a budget
+    It goes by the functions of the proxy's gate and by the store, as a proxy that has just begun; but not by
+    the options of a running one (llm_endpoints, llm_models). `may_exceed_by` is what a budget
     in the mode `expected` can be exceeded by, at worst, if all calls were like this one. Takes nothing.
     """
     from addons.cost import BUNDLED  # noqa: PLC0415 - prices take 0.2 s to load
+    from addons.policy.history import History  # noqa: PLC0415
     from scripts.explanation import Question, explain  # noqa: PLC0415 - and mitmproxy half a second
 
-    asked = Question(endpoint, model, client, _object(body))
+    asked, history = Question(endpoint, model, client, _object(body)), History()
     with open_store(places) as store:
-        answer = store.explained(token_id, lambda db, grant: explain(db, grant, asked, prices or BUNDLED))
+        history.seed(engine_of(places.store))
+        answer = store.explained(
+            token_id, lambda db, grant: explain(db, grant, asked, prices or BUNDLED, history)
+        )
     if as_json:
         show(answer, as_json=True)
         return

@@ -166,6 +166,17 @@ def test_explain_says_what_the_gate_would(cli: Cli, tmp_path: Path) -> None:
     assert cli.run("token", "explain", "unknown").exit_code == 1
 
 
+def test_explain_goes_by_what_such_calls_have_used(cli: Cli, tmp_path: Path) -> None:
+    token = cli.json("token", "create", "--project", "acme", "--budget", "9usd/day")
+    connection = engine_of(tmp_path / "store.db").connect()
+    key = {"hour": int(time.time()) // 3600 - 5, "project_id": token["project_id"], "token_id": token["id"]}
+    named = {"user_id": "", "model": "gpt-4o-2024-08-06", "endpoint": "chat"}
+    connection.add("usage_hours", key | named, {"calls": 10, "total_tokens": 3000, "nano_usd": 40_000_000})
+    connection.close()
+    holds = cli.json("token", "explain", token["id"], "--model", "gpt-4o")["holds"]
+    assert holds == {"tokens": 600, "usd": "0.008"}, "twice the average"
+
+
 @pytest.mark.parametrize("name", sorted(KNOWN_NAMES - {"other"}))
 def test_every_endpoint_can_be_asked_about(name: str) -> None:
     method, path, endpoint = _route(name)
