@@ -51,6 +51,13 @@ class Job(Generic[T]):
         """Whether it changes nothing."""
         self.done: Future[T] = Future()
 
+    def begin(self) -> bool:
+        """Whether it is still wanted; from now on nobody can take it back."""
+        if self.done.set_running_or_notify_cancel():
+            return True
+        self.done = Future()
+        return self.keep
+
     def run(self, connection: Connection) -> None:
         result = self.work(connection)
         if not self.done.done():
@@ -68,6 +75,8 @@ class ObjectClerk:
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._waiting: list[Job[Any]] = []
         """Jobs that have to be done and could not be so far."""
+        self._noting = 0
+        """Notes that are not in the store yet."""
         self._closing = False
         self._pruned = time.monotonic()
         self.given_up = 0
@@ -76,8 +85,8 @@ class ObjectClerk:
 
     @property
     def busy(self) -> bool:
-        """Whether something that was noted has not been taken up yet."""
-        return not self._queue.empty() or bool(self._waiting)
+        """Whether something that was noted is not in the store yet."""
+        return self._noting > 0
 
     def note(self, new: Sequence[NewObject], *, kept: bool = True) -> Future[None] | None:
         """Remember objects; with `kept` false only here, as long as there is room.
@@ -93,7 +102,15 @@ class ObjectClerk:
                 self._memory.popitem(last=False)
         if not kept:
             return None
-        return self.do(lambda connection: self._correct(objects.remember(connection, new)), keep=True)
+        with self._lock:
+            self._noting += 1
+        noted = self.do(lambda connection: self._correct(objects.remember(connection, new)), keep=True)
+        noted.add_done_callback(self._noted)
+        return noted
+
+    def _noted(self, _: Future[None]) -> None:
+        with self._lock:
+            self._noting -= 1
 
     def _correct(self, others: dict[str, Owner]) -> None:
         """Of two who claim to have made the same object the first one has."""
@@ -163,12 +180,13 @@ class ObjectClerk:
             jobs = self._waiting + self._next()
             self._waiting = []
             if jobs:
-                self._work(jobs)
+                self._work_all(jobs)
             elif time.monotonic() - self._pruned > PRUNE_SECONDS:
                 self._pruned = time.monotonic()
                 self._work([Job(objects.prune)])
         if self._waiting:
-            self._work(self._waiting)
+            jobs, self._waiting = self._waiting, []
+            self._work_all(jobs)
         self._disconnect()
 
     def _next(self) -> list[Job[Any]]:
@@ -179,11 +197,21 @@ class ObjectClerk:
                 if job is None:
                     self._closing = True
                     break
-                found.append(job)
+                if job.begin():
+                    found.append(job)
                 if len(found) >= BATCH:
                     break
                 job = self._queue.get_nowait()
         return found
+
+    def _work_all(self, jobs: list[Job[Any]]) -> None:
+        """In pieces; where the store is away the first of them shows it."""
+        while jobs:
+            part, jobs = jobs[:BATCH], jobs[BATCH:]
+            self._work(part)
+            if self._waiting and jobs:
+                return self._postpone(jobs, StoreUnavailable(f"{self._engine.where}: the store is away"))
+        return None
 
     def _work(self, jobs: list[Job[Any]]) -> None:
         """All in one transaction; one by one where one of them fails, so that it does not stop the others."""
@@ -201,8 +229,8 @@ class ObjectClerk:
                 job.done.set_result(result)
         except StoreUnavailable as error:
             self._postpone(jobs, error)
-        except StoreError:
-            for job in jobs:
+        except Exception:
+            for job in [job for job in jobs if not job.done.done()]:
                 try:
                     self._alone(self._current(), job)
                 except StoreUnavailable as error:
@@ -226,8 +254,10 @@ class ObjectClerk:
         for job in jobs:
             if not job.keep and not job.done.done():
                 job.done.set_exception(StoreUnavailable(str(error)))
-        self._waiting += [job for job in jobs if job.keep]
+        self._waiting += [job for job in jobs if job.keep and not job.done.done()]
         if (beyond := len(self._waiting) - MOST_WAITING) > 0:
+            for job in self._waiting[:beyond]:
+                job.done.set_exception(StoreUnavailable(str(error)))
             del self._waiting[:beyond]
             self.given_up += beyond
             logger.error("llmproxy: %d notes on objects are lost: the store is away", beyond)

@@ -138,6 +138,15 @@ def test_memory_comes_before_the_store(clerk: ObjectClerk, connection: Connectio
     clerk.note([new("resp_2")], kept=False)
     assert clerk.ask(["resp_1", "resp_2"]).result(20) == {"resp_1": A}
     assert clerk.known("resp_2") == A
+    assert not clerk.busy
+
+
+def test_questions_that_nobody_waits_for_any_more(clerk: ObjectClerk) -> None:
+    for _ in range(50):
+        clerk.note([new("resp_1")])
+        clerk.ask(["resp_1"]).cancel()
+        clerk.do(lambda connection: 1 / 0)
+    assert clerk.ask(["resp_1"]).result(20) == {"resp_1": A}
 
 
 def test_who_was_later_is_told(clerk: ObjectClerk, connection: Connection) -> None:

@@ -13,7 +13,7 @@ from addons.openai.values import Json, name, objects
 WIDENED = frozenset(
     {
         *(kinds.BATCH, kinds.ASSISTANT, kinds.VECTOR_STORE, kinds.CONTAINER),
-        *(kinds.VIDEO, kinds.EVAL, kinds.SKILL, kinds.CHATKIT_THREAD),
+        *(kinds.VIDEO, kinds.SKILL, kinds.CHATKIT_THREAD),
     }
 )
 """Kinds whose lists have pages of 20 unless told otherwise, and of 100 at most (by the API reference)."""
