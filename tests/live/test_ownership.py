@@ -135,6 +135,7 @@ MADE: dict[str, tuple[Make, list[Use]]] = {
 }
 
 
+@pytest.mark.slow  # each refusal takes its quarter of a second
 @pytest.mark.parametrize("kind", MADE)
 def test_what_another_project_made_is_not_found(world: World, kind: str) -> None:
     make, uses = MADE[kind]
@@ -299,6 +300,7 @@ def test_bodies_that_cannot_be_read(world: World) -> None:
     assert world.send("b1", "POST", "/files", {"a": 1}).status_code == 200
 
 
+@pytest.mark.slow
 def test_tokens_apart_and_no_ownership_at_all(
     authority: trustme.CA, authority_file: Path, tmp_path: Path
 ) -> None:
