@@ -45,11 +45,11 @@ def unpriced(why: str) -> Refusal:
 
 
 def unbounded(why: str) -> Refusal:
-    """Of a call under a strict budget whose use has no bound."""
+    """Of a call under a strict limit whose use has no bound."""
     return Refusal(
         400,
         "use_unbounded",
-        f"The budget of this proxy token is strict, and the call may use any amount of it: {why}.",
+        f"The limits of this proxy token are strict, and the call may use any amount of them: {why}.",
         param="max_tool_calls" if "max_tool_calls" in why else None,
     )
 

@@ -149,7 +149,7 @@ def hold(
     if not (found.tokens or found.images or found.seconds or found.unbounded):
         return NOTHING
     units = counted(grant)
-    strict = is_strict(grant) and any(each.budgets for each in grant.limits)
+    strict = is_strict(grant)
     if strict and found.unbounded:
         return refusals.unbounded(found.unbounded)
     upper: int | None = 0

@@ -164,6 +164,13 @@ async def test_only_the_units_that_are_limited() -> None:
     assert (await hold(call(budgets={"tokens": {"day": 9999}}, budget_mode="strict"))).nano_usd == 0
 
 
+async def test_a_strict_rate_of_tokens_holds_the_most() -> None:
+    rate = {"tokens_per_minute": 10**6}
+    strict, expected = await hold(call(budget_mode="strict", **rate)), await hold(call(**rate))
+    assert strict.tokens == (await hold(call(**STRICT))).tokens > expected.tokens
+    assert strict.nano_usd == 0
+
+
 async def test_without_a_price() -> None:
     unknown = {**BODY, "model": "a-model-of-ours"}
     refused = await reservation.of_request(
