@@ -10,3 +10,8 @@
     versions/      the schema's steps; each has the name of its counterpart in store/migrations.py
     columns.py     what they are written with
 """
+
+import logging
+
+# It tells of every plugin that it loads, and mitmproxy shows whatever is logged.
+logging.getLogger("alembic").setLevel(logging.WARNING)
