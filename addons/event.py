@@ -181,7 +181,7 @@ def _identity(exchange: Exchange, summary: Summary | None = None) -> Event:
 
 def _add_usage(event: Event, exchange: Exchange, summary: Summary, prices: Prices) -> None:
     """Reported beats counted beats estimated; where nothing can be said, null and the reason."""
-    usage: Event | None = summary.usage.as_dict() if summary.usage else None
+    usage: Event | None = summary.usage.as_dict() if summary.usage and not summary.usage_elsewhere else None
     if usage is None and _may_have_been_billed(event, exchange, summary):
         usage = _counted(exchange, summary)
     event["usage"] = usage

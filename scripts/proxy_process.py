@@ -76,6 +76,13 @@ def pick_port(port: int, option: str) -> int:
         return int(probe.getsockname()[1])
 
 
+def pick_two_ports() -> tuple[int, int]:
+    """Two free ports. The first is held while the second is picked: else both may be the same."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1]), pick_port(0, "--proxy")
+
+
 def listens(port: int) -> bool:
     """Whether something on this machine accepts connections at `port`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -92,8 +99,7 @@ class OwnProxy:
             store.absolute(),
             spool.resolve(),
             folder / "ca",
-            pick_port(0, "--proxy"),
-            pick_port(0, "--proxy"),
+            *pick_two_ports(),
             options=options,
         )
         self._logs = folder / "logs"

@@ -78,7 +78,7 @@ def _answer(data: bytes, flow: http.HTTPFlow | None) -> Iterator[str]:
         if event is None:
             event = {
                 "model": summary.model,
-                "usage": summary.usage.as_dict() if summary.usage else None,
+                "usage": summary.usage.as_dict() if summary.usage and not summary.usage_elsewhere else None,
                 "error": asdict(summary.error) if summary.error else None,
                 "finish_reasons": summary.finish_reasons,
                 "response_id": summary.response_id,

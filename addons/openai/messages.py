@@ -98,6 +98,8 @@ class Summary:
     conversation_id: str | None = None
     usage: Usage | None = None
     """As the API reported it; None where it did not, and `usage_missing` says why."""
+    usage_elsewhere: bool = False
+    """Whether `usage` is that of another call, which this one only shows; `usage_missing` says so, too."""
     usage_missing: str | None = None
     usage_missing_code: str | None = None
     """The kind of the reason, see :data:`addons.openai.reported.CODES`."""

@@ -69,15 +69,15 @@ def _settle_account(summary: Summary, request: Request, response: Response) -> N
     if shown.kind not in accounts.DEFERRED:
         seen = "unbilled" if shown.kind == kinds.FILE else "counted"  # what a file quotes is no bill
         code = seen if summary.usage is not None else None
+        summary.usage_elsewhere = code is not None
     elif accounts.is_over(summary.output):
         summary.usage_of = (shown.kind, shown.id)
         return
     else:
         code = "later" if request.method.upper() == "POST" else "unbilled"
-    if code is not None:
-        summary.usage = None
-        if summary.error is None:
-            summary.usage_missing_code, summary.usage_missing = code, CODES[code]
+        summary.usage = None  # not the whole
+    if code is not None and summary.error is None:
+        summary.usage_missing_code, summary.usage_missing = code, CODES[code]
     summary.counted = False
 
 

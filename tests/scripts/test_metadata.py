@@ -35,7 +35,7 @@ def test_make_and_change(cli: Cli, kind: str) -> None:
     assert made["metadata"] == {"team": "b", "env": "test"}
     assert made["header_metadata"] == ["session_id", "user_id"]
     made.pop("token", None)
-    assert cli.json(kind, "show", made["id"]) == made
+    assert cli.json(kind, "show", made["id"]) == {**made, "use": []}
     assert made in cli.json(kind, "list")
 
     def update(*arguments: str) -> tuple[dict[str, str], list[str]]:
