@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
-from scripts.options import Command
+from scripts.options import Command, Expiry
 from scripts.output import show, show_all
 from store import limits
 from store.errors import Invalid
 from store.ledger.account import Gauge
 from store.ledger.use import shown
 from store.limits import BUDGET_ENDS, BUDGET_MODES, NONE, PERIODS, TOTAL, UNITS, Budget, Limits
+from store.moments import NEVER
 
 NO = "none"
 """In place of a value: no such limit."""
@@ -103,7 +104,7 @@ class LimitChanges:
             elif isinstance(value, tuple):
                 changes[name] = () if NO in value else value
             else:
-                changes[name] = None if value == NO else value
+                changes[name] = None if value in (NO, NEVER) else value
         return present.changed(changes)
 
     @property
@@ -186,7 +187,10 @@ CSV_LIMITS = {
 }
 """Columns of a CSV file, named as the options; several values are separated by spaces."""
 OF_PROJECTS: dict[str, Callable[[Command], Command]] = {
-    "max_requests": click.option("--max-requests", type=Number(0), help="Calls in all, of all its tokens.")
+    "expires_at": click.option(
+        "--expires", "expires_at", type=Expiry(), help="When all its tokens end: 30d, 12h, a date, or never."
+    ),
+    "max_requests": click.option("--max-requests", type=Number(0), help="Calls in all, of all its tokens."),
 }
 
 

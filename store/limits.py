@@ -16,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
+from store import moments
 from store.errors import Invalid
 
 NANO = 10**9
@@ -61,6 +62,8 @@ class Budget:
 class Limits:
     """All that may be limited; None and empty stand for no limit."""
 
+    expires_at: datetime | None = None
+    """When it all ends. Of projects; a token's own is :attr:`store.models.Token.expires_at`."""
     max_requests: int | None = None
     """Calls in all. Of projects; a token's own is :attr:`store.models.Token.max_requests`."""
     requests_per_minute: int | None = None
@@ -104,6 +107,8 @@ class Limits:
         shown = {
             name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in (None, ())
         }
+        if self.expires_at is not None:
+            shown["expires_at"] = self.expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self.budgets:
             budgets: dict[str, dict[str, Any]] = {}
             shown["budgets"] = budgets
@@ -130,6 +135,8 @@ def of(value: Mapping[str, Any]) -> Limits:
     for name in ("requests_per_minute", "tokens_per_minute", "max_concurrent", "max_output_tokens"):
         if name in found:
             found[name] = whole(name, found[name], least=1)
+    if "expires_at" in found:
+        found["expires_at"] = _moment(found["expires_at"])
     if "max_requests" in found:
         found["max_requests"] = whole("max_requests", found["max_requests"])
     for name in ("models", "endpoints", "networks"):
@@ -278,6 +285,13 @@ def _entries(name: str, value: Any) -> tuple[str, ...]:
         if not usable or not 0 < len(entry) <= LONGEST_ENTRY:
             raise Invalid(f"{name} {str(entry)[:40]!r}: use 1 to {LONGEST_ENTRY} printable characters.")
     return tuple(dict.fromkeys(value))
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        raise Invalid(f"expires_at {str(value)[:40]!r}: give a text such as 2027-01-31T12:00:00Z.")
+    moment = moments.expiry(value)
+    return moment and moment.astimezone(UTC)
 
 
 def _network(text: str) -> str:

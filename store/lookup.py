@@ -46,7 +46,8 @@ def check(grant: Grant, now: datetime) -> Reason | None:
     """What of the grant's own state stands against a call; None where nothing does."""
     if not grant.token.active:
         return Reason.REVOKED
-    if grant.token.expires_at is not None and grant.token.expires_at <= now:
+    ends = (grant.token.expires_at, grant.project.limits.expires_at)
+    if any(end is not None and end <= now for end in ends):
         return Reason.EXPIRED
     if grant.secret_ends_at is not None and grant.secret_ends_at <= now:
         return Reason.REPLACED

@@ -70,6 +70,8 @@ def max_requests(value: int | None) -> int | None:
 
 
 def token_limits(value: Limits) -> Limits:
+    if value.expires_at is not None:
+        raise Invalid("limits.expires_at is for projects; a token has expires_at of its own.")
     if value.max_requests is not None:
         raise Invalid("limits.max_requests is for projects; a token has max_requests of its own.")
     return value

@@ -13,6 +13,7 @@ from store.tokens import TokenStore
 from tests.store.engines import found, let_it_hold
 
 ALL = {
+    "expires_at": "2027-01-31T12:00:00.000Z",
     "max_requests": 1000,
     "requests_per_minute": 60,
     "tokens_per_minute": 100_000,
@@ -149,7 +150,9 @@ def test_a_change_keeps_the_rest() -> None:
 def test_limits_are_kept_and_seen_at_once(store: TokenStore) -> None:
     project = store.create_project("acme", "sk-live-1234567890", limits=limits.of({"max_concurrent": 5}))
     assert store.get_project("acme").limits == project.limits == Limits(max_concurrent=5)
-    token, text = store.create_token("acme", limits=limits.of(ALL | {"max_requests": None}))
+    token, text = store.create_token(
+        "acme", limits=limits.of(ALL | {"max_requests": None, "expires_at": None})
+    )
     lookup = lookup_of(store.location)
     grant = found(lookup, text.reveal())
     assert grant

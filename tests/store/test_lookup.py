@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import StoreUnavailable
+from store import limits
+from store.errors import Invalid, StoreUnavailable
 from store.location import StoreLocation
 from store.lookup import Lookup, Reason, check, lookup_of
 from store.tokens import TokenStore
@@ -54,6 +55,18 @@ def test_find(store: TokenStore, lookup: Lookup) -> None:
         token.id,
     ):
         assert found(lookup, wrong) is None
+
+
+def test_a_projects_end_is_that_of_its_tokens(store: TokenStore, lookup: Lookup) -> None:
+    _, text = store.create_token("acme")
+    now = datetime.now(UTC)
+    store.update_project("acme", limits=limits.of({"expires_at": "1h"}))
+    grant = found(lookup, text.reveal())
+    assert grant
+    assert check(grant, now) is None
+    assert check(grant, now + timedelta(hours=2)) is Reason.EXPIRED
+    with pytest.raises(Invalid, match="for projects"):
+        store.create_token("acme", limits=limits.of({"expires_at": "1h"}))
 
 
 def test_changes_of_another_process_hold_at_once(
