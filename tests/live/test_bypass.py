@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import socketserver
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,3 +277,82 @@ def test_the_api_under_other_names(unguarded: Way, guarded: Way, start_proxy: St
         assert b"destination_not_allowed" in ask(inner, OTHER_NAMES[0], guarded.token)
     allowed = start_proxy(f"llm_hosts=api.openai.com,{OTHER_NAMES[0]}")
     assert [status(allowed, host) for host in OTHER_NAMES] == ["200", "403", "403"]
+
+
+SPOKEN_FOR = "api.openai.com"
+
+
+def test_a_host_header_that_names_another_than_the_tunnel(unguarded: Way, guarded: Way) -> None:
+    """Who may choose where the key goes to has the key."""
+    target = f"localhost:{unguarded.upstream.port}"
+    trust = ssl.create_default_context(cafile=str(unguarded.proxy.ca_file))
+    with tunnel(unguarded.proxy, target) as raw, trust.wrap_socket(raw, server_hostname="localhost") as inner:
+        assert b" 200 " in ask(inner, SPOKEN_FOR, TOKEN)
+    seen = unguarded.upstream.requests[-1]
+    assert (seen.header("host"), seen.header("authorization")) == (SPOKEN_FOR, f"Bearer {REAL_KEY}")
+    trust = ssl.create_default_context(cafile=str(guarded.proxy.ca_file))
+    before = len(guarded.upstream.requests)
+    with (
+        tunnel(guarded.proxy, ELSEWHERE) as raw,
+        trust.wrap_socket(raw, server_hostname=SPOKEN_FOR) as inner,
+    ):
+        refused = ask(inner, SPOKEN_FOR, guarded.token)
+    assert REAL_KEY.encode() not in refused
+    assert b"destination_not_allowed" in refused
+    assert len(guarded.upstream.requests) == before
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that switches protocols if asked to, and then sends back what comes."""
+
+    class Echo(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                if line == b"\r\n":
+                    line = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n"
+                elif b":" in line or b"HTTP" in line:
+                    continue
+                self.wfile.write(line)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield int(server.server_address[1])
+        server.shutdown()
+
+
+def test_bytes_that_are_not_http(unguarded: Way, guarded: Way, echo: int) -> None:
+    """In a tunnel, where nobody has asked for a token yet."""
+
+    def comes_back(proxy: Proxy, target: str) -> bytes:
+        with tunnel(proxy, target) as raw:
+            raw.settimeout(20)
+            raw.sendall(b"\x00anything at all\n")
+            return raw.recv(100)
+
+    assert comes_back(unguarded.proxy, f"127.0.0.1:{echo}") == b"\x00anything at all\n"
+    before = guarded.upstream.connections
+    assert comes_back(guarded.proxy, "api.openai.com:443") == b""
+    assert guarded.upstream.connections == before
+
+
+def test_another_protocol(tmp_path: Path, authority_file: Path, guarded: Way, echo: int) -> None:
+    """After the upgrade there are bytes that no gate can read."""
+
+    def upgraded(proxy: Proxy, token: str) -> tuple[bytes, bytes]:
+        with socket.create_connection(("127.0.0.2", proxy.reverse_port), 20) as raw:
+            raw.sendall(
+                b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n"
+                b"Upgrade: raw\r\nAuthorization: Bearer " + token.encode() + b"\r\n\r\n"
+            )
+            status = raw.recv(10_000).split(b" ")[1]
+            if status != b"101":
+                return status, b""
+            raw.sendall(b"anything at all\n")
+            return status, raw.recv(100)
+
+    with plain(tmp_path, f"http://127.0.0.1:{echo}", authority_file) as proxy:
+        assert upgraded(proxy, TOKEN) == (b"101", b"anything at all\n")
+    before = guarded.upstream.connections
+    assert upgraded(guarded.proxy, guarded.token) == (b"400", b"")
+    assert guarded.upstream.connections == before
