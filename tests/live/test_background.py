@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import genai_prices
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -16,6 +18,9 @@ from click.testing import CliRunner
 from scripts.cli import main
 from tests.live.harness import Proxy, wait_for
 from tests.live.world import OPTIONS, World, start
+
+OLD = "price_context" not in inspect.signature(genai_prices.calc_price).parameters
+"""The last release for Python 3.11, which knows no prices of batches."""
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +136,9 @@ def test_a_batch_is_counted_by_its_output_file(world: World) -> None:
     created = next(call for call in world.proxies[0].calls() if call["response_id"] == batch.id)
     assert (event["token_id"], event["service_tier"]) == (created["token_id"], "batch")
     assert (event["usage_of"]["id"], event["usage_of"]["lines"]) == (batch.id, 40_000)
-    # 400,000 input and 40,000 output tokens of gpt-4o-mini, at half price.
-    assert float(event["cost"]["usd"]) == pytest.approx((0.4 * 0.15 + 0.04 * 0.6) / 2)
+    if not OLD:
+        # 400,000 input and 40,000 output tokens of gpt-4o-mini, at half price.
+        assert float(event["cost"]["usd"]) == pytest.approx((0.4 * 0.15 + 0.04 * 0.6) / 2)
     wait_for(lambda: listed(world) == [], "the batch is accounted for")
 
 
