@@ -1,7 +1,7 @@
 """A store on each engine.
 
 Tests that take `store` or `place` run on SQLite, PostgreSQL and MySQL (MariaDB); those that take `path`, too,
-are about the file and run on SQLite only.
+are about the file and run on SQLite only. `scripts/test --fast` runs all of them on SQLite only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ MASTER = base64.b64encode(b"m" * 32).decode()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         engines = ENGINES[:1] if "path" in metafunc.fixturenames else ENGINES
-        metafunc.parametrize("place", engines, indirect=True)
+        # Alone quick, but there are hundreds.
+        params = [pytest.param(kind, marks=[] if kind == "sqlite" else pytest.mark.slow) for kind in engines]
+        metafunc.parametrize("place", params, indirect=True)
 
 
 @pytest.fixture

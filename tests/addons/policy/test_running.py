@@ -88,7 +88,7 @@ async def test_a_stream_finishes_where_the_budget_has_ended() -> None:
     assert made.cut is None
 
 
-@pytest.mark.parametrize("step", [1, 7, 100, len(DELTA), 1000])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 100, len(DELTA), 1000])
 async def test_a_stream_is_cut_between_two_events(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[Any] = []
     monkeypatch.setattr(mitm, "end_answer", ended.append)
