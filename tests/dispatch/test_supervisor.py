@@ -194,6 +194,7 @@ def test_new_credentials_reach_a_sink_that_waits(spool: Path) -> None:
         wait_for(lambda: supervisor.totals["memory"].retries == 1)
         supervisor.reload(lambda: [job("memory", right)])
         wait_for(lambda: written[0] in right.taken)
+    assert wrong.taken == []
 
 
 def test_a_spool_whose_disk_is_full_is_tried_again(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,7 +241,7 @@ def test_cancelled_before_the_answer_begins(start_shared: Callable[..., Running]
 
 
 def test_nothing_is_left_over(draining: Running) -> None:
-    wait_for(lambda: draining.proxy.process.num_fds() < 60, "every connection is closed")
+    assert wait_for(lambda: draining.proxy.process.num_fds() < 60, "every connection is closed")
 
 
 def test_bounded_in_time(impatient: Running) -> None:

@@ -74,7 +74,7 @@ class StrictCloudWatch:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        self._server = _Server(("127.0.0.1", self._port), _handler(self))
+        self._server = _Server(("127.0.0.1", self._port), self)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -217,105 +217,109 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
+    def __init__(self, address: tuple[str, int], cloud: StrictCloudWatch) -> None:
+        self.cloud = cloud
+        super().__init__(address, _Handler)
+
     def handle_error(self, *_: Any) -> None:
         """A connection that broke is nothing to report here."""
 
 
-def _handler(server: StrictCloudWatch) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1
-        """Buffered: status, headers and body leave in one segment."""
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
 
-        def handle(self) -> None:
-            with server.connected(self.connection) as self.number:
-                super().handle()
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    """Buffered: status, headers and body leave in one segment."""
 
-        def do_POST(self) -> None:
-            operation = (self.headers["x-amz-target"] or "").partition(".")[2]
-            length = int(self.headers["content-length"] or 0)
-            fault = server.fault(operation) or Fault("")
-            if fault.reset_mid_body:
-                self.rfile.read(length // 2)
-                self._reset()
-                return
-            self._serve(operation, self.rfile.read(length), fault)
+    def handle(self) -> None:
+        with self.server.cloud.connected(self.connection) as self.number:
+            super().handle()
 
-        def _serve(self, operation: str, body: bytes, fault: Fault) -> None:
-            status, answer = self._outcome(operation, body, fault)
-            if fault.delay and self._hung_up(fault.delay):
-                self.close_connection = True
-                return
-            if fault.cut:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-            elif fault.half_answer:
-                self._send(200, answer + b" " * 4096, half=True)
-                self._reset()
-            else:
-                self._send(status, answer, html=fault.html, retry_after=fault.retry_after)
+    def do_POST(self) -> None:
+        operation = (self.headers["x-amz-target"] or "").partition(".")[2]
+        length = int(self.headers["content-length"] or 0)
+        fault = self.server.cloud.fault(operation) or Fault("")
+        if fault.reset_mid_body:
+            self.rfile.read(length // 2)
+            self._reset()
+            return
+        self._serve(operation, self.rfile.read(length), fault)
 
-        def _outcome(self, operation: str, body: bytes, fault: Fault) -> tuple[int, bytes]:
-            try:
-                given = json.loads(body)
-                server.check_credentials(self.headers["authorization"])
-                if fault.delete:
-                    server.delete(fault.delete, given)
-                status, answer = 200, b"{}"
-                if not (fault.status or fault.cut) or fault.stored:
-                    done = server.answer(operation, given, fault=fault, connection=self.number)
-                    answer = json.dumps(done).encode()
-            except ValueError:
-                return 400, _error("SerializationException", "not JSON in UTF-8")
-            except rules.Refused as refused:
-                return refused.status, _error(refused.code, refused.message)
-            if fault.html:
-                return fault.status, b"<html><h1>Bad Gateway</h1></html>"
-            if fault.status:
-                return fault.status, _error(fault.code, fault.message)
-            return status, answer
-
-        def _send(
-            self,
-            status: int,
-            body: bytes,
-            *,
-            half: bool = False,
-            html: bool = False,
-            retry_after: float | None = None,
-        ) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "text/html" if html else "application/x-amz-json-1.1")
-            self.send_header("content-length", str(len(body)))
-            if retry_after is not None:
-                self.send_header("retry-after", str(retry_after))
-            self.end_headers()
-            self.wfile.write(body[: len(body) // 2] if half else body)
-            self.wfile.flush()
-
-        def _hung_up(self, seconds: float) -> bool:
-            """Wait; True when the caller has closed the connection meanwhile."""
-            self.connection.settimeout(seconds)
-            try:
-                return not self.connection.recv(1, socket.MSG_PEEK)
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
-            finally:
-                self.connection.settimeout(None)
-
-        def _reset(self) -> None:
-            """RST in place of FIN (SO_LINGER of zero seconds)."""
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def _serve(self, operation: str, body: bytes, fault: Fault) -> None:
+        status, answer = self._outcome(operation, body, fault)
+        if fault.delay and self._hung_up(fault.delay):
             self.close_connection = True
-            self.connection.close()
+            return
+        if fault.cut:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        elif fault.half_answer:
+            self._send(200, answer + b" " * 4096, half=True)
+            self._reset()
+        else:
+            self._send(status, answer, html=fault.html, retry_after=fault.retry_after)
 
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
+    def _outcome(self, operation: str, body: bytes, fault: Fault) -> tuple[int, bytes]:
+        try:
+            given = json.loads(body)
+            self.server.cloud.check_credentials(self.headers["authorization"])
+            if fault.delete:
+                self.server.cloud.delete(fault.delete, given)
+            status, answer = 200, b"{}"
+            if not (fault.status or fault.cut) or fault.stored:
+                done = self.server.cloud.answer(operation, given, fault=fault, connection=self.number)
+                answer = json.dumps(done).encode()
+        except ValueError:
+            return 400, _error("SerializationException", "not JSON in UTF-8")
+        except rules.Refused as refused:
+            return refused.status, _error(refused.code, refused.message)
+        if fault.html:
+            return fault.status, b"<html><h1>Bad Gateway</h1></html>"
+        if fault.status:
+            return fault.status, _error(fault.code, fault.message)
+        return status, answer
 
-    return Handler
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        half: bool = False,
+        html: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "text/html" if html else "application/x-amz-json-1.1")
+        self.send_header("content-length", str(len(body)))
+        if retry_after is not None:
+            self.send_header("retry-after", str(retry_after))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if half else body)
+        self.wfile.flush()
+
+    def _hung_up(self, seconds: float) -> bool:
+        """Wait; True when the caller has closed the connection meanwhile."""
+        self.connection.settimeout(seconds)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(None)
+
+    def _reset(self) -> None:
+        """RST in place of FIN (SO_LINGER of zero seconds)."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
 
 
 def _error(code: str, message: str) -> bytes:

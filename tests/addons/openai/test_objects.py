@@ -235,8 +235,8 @@ def test_what_users_call_so_is_none(value: Any, name: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_no_body_is_too_strange(data: bytes) -> None:
-    in_body([], data)
-    in_target("/" + data.decode("latin-1"), data.decode("latin-1"))
+    asked = [*in_body([], data).refs, *in_target("/" + data.decode("latin-1"), data.decode("latin-1"))]
+    assert all(ref.id and isinstance(ref.id, str) for ref in asked)
 
 
 def test_what_answers_make() -> None:
