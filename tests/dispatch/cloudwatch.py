@@ -58,3 +58,33 @@ def stored(endpoint: str, group: str) -> list[dict[str, Any]]:
         for page in pages
         for event in page["events"]
     ]
+
+
+def check_dashboard(board: dict[str, Any]) -> None:
+    """By "Dashboard body structure and syntax"."""
+    taken: set[tuple[int, int]] = set()
+    assert 0 < len(board["widgets"]) <= 500
+    for widget in board["widgets"]:
+        assert widget["type"] in {"metric", "log"}
+        assert 0 <= widget["x"] <= 23
+        assert widget["x"] + widget["width"] <= 24
+        assert 1 <= widget["height"] <= 1000
+        cells = {
+            (widget["x"] + column, widget["y"] + row)
+            for column in range(widget["width"])
+            for row in range(widget["height"])
+        }
+        assert not cells & taken, "widgets don't overlap"
+        taken |= cells
+        properties = widget["properties"]
+        assert properties["region"]
+        assert properties["title"]
+        if widget["type"] == "log":
+            assert properties["query"].startswith("SOURCE '")
+            assert properties["view"] in {"table", "timeSeries", "bar", "pie"}
+        else:
+            assert properties["metrics"]
+            identities = [
+                part["id"] for metric in properties["metrics"] for part in metric[-1:] if "id" in part
+            ]
+            assert len(identities) == len(set(identities))
