@@ -16,6 +16,7 @@ from store import key_references, token_text, validation
 from store.audit.facts import facts
 from store.audit.log import AuditLog, Change
 from store.audit.origin import Origin, of_process
+from store.changes import KEEP, NewLimits, NewNames, NewPairs, label_columns, new_limits
 from store.engine import Connection, engine_of
 from store.errors import Conflict, Invalid, NotFound
 from store.ledger import topups
@@ -33,14 +34,6 @@ AT_ONCE = 500
 _NAME_TAKEN = "a project named {!r} exists already; choose another name."
 
 Explanation = TypeVar("Explanation")
-KEEP: Any = object()
-"""Default of the update functions: leave this field as it is."""
-Pairs = Mapping[str, str]
-Names = Sequence[str]
-NewPairs = Pairs | Callable[[Pairs], Pairs]
-NewNames = Names | Callable[[Names], Names]
-NewLimits = Limits | Callable[[Limits], Limits]
-"""All of them, or a function of the present ones: so no change of a part is lost to another's."""
 
 
 class TokenStore:
@@ -159,8 +152,8 @@ class TokenStore:
             if active is not KEEP:
                 changes["active"] = int(active)
             if limits is not KEEP:
-                changes["limits"] = _new_limits(project.limits, limits).as_json()
-            changes |= _labels(project, metadata, header_metadata)
+                changes["limits"] = new_limits(project.limits, limits).as_json()
+            changes |= label_columns(project, metadata, header_metadata)
             if api_key is not KEEP:
                 self._check_key(api_key)
                 changes["api_key"] = self.keys.seal(project.id, api_key)
@@ -308,8 +301,8 @@ class TokenStore:
             if max_requests is not KEEP:
                 changes["max_requests"] = validation.max_requests(max_requests)
             if limits is not KEEP:
-                changes["limits"] = validation.token_limits(_new_limits(present.limits, limits)).as_json()
-            changes |= _labels(present, metadata, header_metadata)
+                changes["limits"] = validation.token_limits(new_limits(present.limits, limits)).as_json()
+            changes |= label_columns(present, metadata, header_metadata)
             if changes:
                 self._update("tokens", token_id, changes)
         return self.get_token(token_id)
@@ -405,19 +398,3 @@ def _conflict(said: str) -> Iterator[None]:
         yield
     except Conflict as error:
         raise Conflict(said) from error
-
-
-def _labels(present: Project | Token, metadata: NewPairs, header_metadata: NewNames) -> dict[str, str]:
-    """The columns to write."""
-    columns = {}
-    if metadata is not KEEP:
-        pairs = metadata(present.metadata) if callable(metadata) else metadata
-        columns["metadata"] = validation.metadata(pairs)
-    if header_metadata is not KEEP:
-        names = header_metadata(present.header_metadata) if callable(header_metadata) else header_metadata
-        columns["header_metadata"] = validation.header_metadata(names)
-    return columns
-
-
-def _new_limits(present: Limits, new: NewLimits) -> Limits:
-    return new(present) if callable(new) else new
