@@ -15,6 +15,7 @@ from uuid_utils import uuid7
 from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from store.models import rfc3339
 from store.spool import SpoolWriter
+from tests.dispatch.backends import Collector, Helicone, Lunary
 from tests.dispatch.cloudwatch import REGION, moto_server
 
 _groups = itertools.count(1)
@@ -31,6 +32,27 @@ def strict() -> Iterator[StrictCloudWatch]:
     """A CloudWatch Logs that holds every limit and fails as it is told to."""
     with StrictCloudWatch() as running:
         yield running
+
+
+@pytest.fixture
+def helicone() -> Iterator[Helicone]:
+    backend = Helicone()
+    with backend.running():
+        yield backend
+
+
+@pytest.fixture
+def lunary() -> Iterator[Lunary]:
+    backend = Lunary()
+    with backend.running():
+        yield backend
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    backend = Collector()
+    with backend.running():
+        yield backend
 
 
 @pytest.fixture
