@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
-from functools import cache
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -35,47 +33,9 @@ from store.lookup import TokenLookup
 from store.models import Grant
 from store.tokens import TokenStore
 from tests.store.ledger.conftest import NOON
+from tests.store.ledger.model import AMOUNTS, LIMITS, Call, budgets, is_of, template
 
 WAIT = 30
-AMOUNTS = st.integers(0, 2) | st.integers(0, 60)
-FEW = st.none() | st.integers(1, 6)
-BUDGETS = {
-    "usd": st.dictionaries(st.sampled_from(PERIODS), st.sampled_from(["0.0000001", "0.00000025"])),
-    "tokens": st.dictionaries(st.sampled_from(PERIODS), st.integers(50, 300)),
-}
-LIMITS = st.fixed_dictionaries(
-    {
-        "requests_per_minute": FEW,
-        "tokens_per_minute": st.none() | st.integers(50, 200),
-        "max_concurrent": FEW,
-        "budgets": st.fixed_dictionaries({}, optional=BUDGETS),
-    }
-)
-
-
-@dataclass(eq=False)
-class Call:
-    """A call as the model knows it."""
-
-    ask: Ask
-    at: float
-    clerk: int | None
-    """None once that has died."""
-    tokens: int
-    nano_usd: int
-    expires: int
-    running: bool = True
-    open: bool = True
-    gone: bool = False
-    """Whether its hold is so old that it was removed."""
-    rated: bool = True
-    """Whether it counts in the rates."""
-    rate_tokens: int = 0
-    spent: tuple[int, int, int] | None = None
-    """Hour, tokens and nano-USD, once it is settled."""
-
-    def amount(self, takes: str) -> int:
-        return self.nano_usd if takes == USD else self.tokens
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -384,24 +344,6 @@ class LedgerMachine(RuleBasedStateMachine):
             return connection.rows(sql)
         finally:
             connection.close()
-
-
-def is_of(call: Call, subject: str) -> bool:
-    return subject in (call.ask.grant.token.id, call.ask.grant.project.id)
-
-
-def budgets(each: Limits) -> list[tuple[str, str, int]]:
-    return [(budget.unit, budget.period, budget.amount) for budget in each.budgets]
-
-
-@cache
-def template() -> Path:
-    """A store with a project; to be copied, as making one takes long."""
-    path = Path(tempfile.mkdtemp()) / "store.db"
-    store = TokenStore.open(path)
-    store.create_project("acme", "env:KEY")
-    store.close()
-    return path
 
 
 class SparingMachine(LedgerMachine):
