@@ -12,11 +12,17 @@ from typing import Any
 import pytest
 from uuid_utils import uuid7
 
+from dispatch.delivery import Totals
+from dispatch.privacy import Guarded, Privacy
+from dispatch.service import Dispatcher
+from dispatch.sinks.cloudwatch import CloudWatchSink
+from dispatch.sinks.cloudwatch.streams import StreamNames
 from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from store.models import rfc3339
-from store.spool import SpoolWriter
+from store.spool import SpoolReader, SpoolWriter
 from tests.dispatch.backends import Collector, Helicone, Lunary
 from tests.dispatch.cloudwatch import REGION, moto_server
+from tests.dispatch.cloudwatch_sink import Drain
 
 _groups = itertools.count(1)
 
@@ -143,3 +149,31 @@ def dispatch(spool: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def make(strict: StrictCloudWatch, group: str) -> Callable[..., CloudWatchSink]:
+    """A sink that writes to the stream `proxy` of the strict server."""
+
+    def make(stream: str = "proxy", streams: int = 1, **options: Any) -> CloudWatchSink:
+        names = StreamNames(stream, streams)
+        return CloudWatchSink(group, names, region=REGION, endpoint_url=strict.url, **options)
+
+    return make
+
+
+@pytest.fixture
+def drain(spool: Path, make: Callable[..., CloudWatchSink]) -> Drain:
+    """Drain the spool in this process."""
+
+    def drain(*, batch_size: int = 1000, **options: Any) -> Totals:
+        sink = make(**options)
+        privacy = Privacy(include_content=options.get("include_content", False))
+        with SpoolReader(spool, "cloudwatch") as reader:
+            guarded = Guarded(sink, privacy)
+            dispatcher = Dispatcher(reader, guarded, batch_size=batch_size, follow=False)
+            dispatcher.run()
+        sink.close()
+        return dispatcher.totals
+
+    return drain
