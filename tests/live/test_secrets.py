@@ -134,6 +134,24 @@ def of_files(folder: Path) -> dict[str, bytes]:
     }
 
 
+def shown_by(web: Proxy, port: int) -> dict[str, bytes]:
+    """What mitmweb (at `port`, if it is one) and the management port say."""
+    places = {}
+    with httpx.Client(trust_env=False, headers={"authorization": "Bearer look"}, timeout=60) as client:
+        if port:
+            for path in ("flows", "events", "options", "state"):
+                answer = client.get(f"http://127.0.0.1:{port}/{path}")
+                assert answer.status_code == 200, path
+                places[f"mitmweb's /{path}"] = answer.content
+        line = wait_for(
+            lambda: next((x for x in web.lines if "health and metrics at" in x), ""), "management"
+        )
+        for path in ("metrics", "health"):
+            answer = client.get(line.split()[-1].rstrip(".").rstrip("/") + f"/{path}")
+            places[path] = answer.content
+    return places
+
+
 @pytest.mark.slow
 def test_no_secret_is_anywhere(
     start_proxy: StartProxy, tenant: Tenant, upstream: Upstream, tmp_path: Path
@@ -175,18 +193,7 @@ def test_no_secret_is_anywhere(
     tenant.store.keys.rotate()
     call(web, tokens, 0)
     places |= {f"second, {name}": place for name, place in of_processes(web).items()}
-    with httpx.Client(trust_env=False, headers={"authorization": "Bearer look"}, timeout=60) as client:
-        if port:
-            for path in ("flows", "events", "options", "state"):
-                answer = client.get(f"http://127.0.0.1:{port}/{path}")
-                assert answer.status_code == 200, path
-                places[f"mitmweb's /{path}"] = answer.content
-        line = wait_for(
-            lambda: next((x for x in web.lines if "health and metrics at" in x), ""), "management"
-        )
-        for path in ("metrics", "health"):
-            answer = client.get(line.split()[-1].rstrip(".").rstrip("/") + f"/{path}")
-            places[path] = answer.content
+    places |= shown_by(web, port)
     web.stop()
     places |= of_files(tmp_path)
     places |= {"the first log": dump.output.encode(), "the second log": web.output.encode()}

@@ -203,6 +203,40 @@ def test_usage_is_found_beyond_the_capture_limit(
 ABORTS = 300
 
 
+LONG_BODY = json.dumps({"model": MODEL, "messages": HELLO, "stream": True, "padding": "x" * 20_000}).encode()
+
+
+def leave(
+    proxy: Proxy, token: str, name: str, answered: set[str], *, where: float, reads: int, hard: bool
+) -> None:
+    """Be a client that leaves: within the upload if `where` is small, else after some pieces of the answer.
+
+    `hard`: with a reset. Who gets any of the answer is among `answered`.
+    """
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(LONG_BODY)}\r\n"
+        f"X-Client-Request-Id: {name}\r\n\r\n"
+    ).encode()
+    trust = ssl.create_default_context(cafile=str(proxy.ca_file))
+    with socket.create_connection(("127.0.0.1", proxy.port), 30) as raw:
+        raw.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n")
+        assert b"200" in raw.recv(4096)
+        tls = trust.wrap_socket(raw, server_hostname="api.openai.com")
+        tls.sendall(head)
+        tls.sendall(LONG_BODY[: int(where * 5 * len(LONG_BODY))])
+        if where < 0.3:
+            time.sleep(where)
+        else:
+            for _ in range(reads):
+                if not tls.recv(512):
+                    break
+                answered.add(name)
+        if hard:
+            tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        tls.close()
+
+
 @pytest.mark.slow
 def test_every_abort_leaves_one_event(proxy: Proxy, tenant: Tenant, upstream: Upstream) -> None:
     """300 clients leave at random points: within the upload, before and within the answer.
@@ -222,38 +256,14 @@ def test_every_abort_leaves_one_event(proxy: Proxy, tenant: Tenant, upstream: Up
 
     upstream.handler = answer
     _, token = tenant.token()
-    body = json.dumps({"model": MODEL, "messages": HELLO, "stream": True, "padding": "x" * 20_000}).encode()
-
-    def head(number: int) -> bytes:
-        return (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nAuthorization: Bearer {token}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Client-Request-Id: abort-{number}\r\n\r\n"
-        ).encode()
-
     answered: set[str] = set()
-    trust = ssl.create_default_context(cafile=str(proxy.ca_file))
     wait, slots = threading.Lock(), threading.Semaphore(8)
 
     def abort(number: int) -> None:
         with wait:
             where, reads, hard = rng.random(), rng.randrange(1, 25), rng.random() < 0.5
-        with slots, socket.create_connection(("127.0.0.1", proxy.port), 30) as raw:
-            raw.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n")
-            assert b"200" in raw.recv(4096)
-            tls = trust.wrap_socket(raw, server_hostname="api.openai.com")
-            tls.sendall(head(number))
-            tls.sendall(body[: int(where * 5 * len(body))])
-            if where < 0.3:
-                time.sleep(where)
-            else:
-                for _ in range(reads):
-                    if not tls.recv(512):
-                        break
-                    answered.add(f"abort-{number}")
-            if hard:
-                tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            tls.close()
+        with slots:
+            leave(proxy, token, f"abort-{number}", answered, where=where, reads=reads, hard=hard)
 
     threads = [threading.Thread(target=abort, args=(number,)) for number in range(ABORTS)]
     for thread in threads:
