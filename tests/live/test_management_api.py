@@ -64,6 +64,15 @@ def refused(response: httpx.Response, status: int, code: str, said: str = "") ->
     return dict(error)
 
 
+ORDER = {
+    "project_id": "search",
+    "expires_at": "30d",
+    "max_requests": 5,
+    "metadata": {"team": "a"},
+    "header_metadata": ["session-id"],
+}
+
+
 def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
     managed, tenant = running.proxy, running.tenant
     acme = ok(api.get(f"/projects/{tenant.project.id}"))
@@ -80,19 +89,7 @@ def test_projects_and_tokens(running: Running, api: httpx.Client) -> None:
     assert ok(api.get("/projects/acme")) == {**acme, "use": []}
     assert acme == tenant.store.get_project("acme").as_dict()
 
-    token = ok(
-        api.post(
-            "/tokens",
-            json={
-                "project_id": "search",
-                "expires_at": "30d",
-                "max_requests": 5,
-                "metadata": {"team": "a"},
-                "header_metadata": ["session-id"],
-            },
-        ),
-        201,
-    )
+    token = ok(api.post("/tokens", json=ORDER), 201)
     text = token.pop("token")
     use = ok(api.get(f"/tokens/{token['id']}")).pop("use")
     assert [(row["side"], row["limit"], row["allowed"]) for row in use] == [("token", "max_requests", 5)]
