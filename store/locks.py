@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -14,3 +17,21 @@ def is_held(path: Path) -> bool:
         except BlockingIOError:
             return True
         return False
+
+
+@contextlib.contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Whether the file's lock was free, and the file is still the one at `path`; held meanwhile if so."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have removed it between the listing and the lock.
+            still = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            still = False
+        yield still

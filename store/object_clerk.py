@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 
 from store import objects
 from store.engine import Connection, engine_of
-from store.errors import Conflict, StoreError, StoreUnavailable
+from store.errors import Conflict, StoreUnavailable
+from store.kept_connection import KeptConnection
 from store.location import Place
 from store.objects import Claim, NewObject, Owner
 
@@ -69,7 +70,7 @@ class ObjectClerk:
 
     def __init__(self, place: Place) -> None:
         self._engine = engine_of(place)
-        self._connection: Connection | None = None
+        self._connection = KeptConnection(self._engine, busy_seconds=BUSY_SECONDS)
         self._memory: OrderedDict[str, Owner] = OrderedDict()
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
@@ -187,7 +188,7 @@ class ObjectClerk:
         if self._waiting:
             jobs, self._waiting = self._waiting, []
             self._work_all(jobs)
-        self._disconnect()
+        self._connection.close()
 
     def _next(self) -> list[Job[Any]]:
         found: list[Job[Any]] = []
@@ -216,7 +217,7 @@ class ObjectClerk:
     def _work(self, jobs: list[Job[Any]]) -> None:
         """All in one transaction; one by one where one of them fails, so that it does not stop the others."""
         try:
-            connection = self._current()
+            connection = self._connection.get()
             if len(jobs) == 1 or all(job.reads for job in jobs):
                 for job in jobs:
                     self._alone(connection, job)
@@ -232,7 +233,7 @@ class ObjectClerk:
         except Exception:
             for job in [job for job in jobs if not job.done.done()]:
                 try:
-                    self._alone(self._current(), job)
+                    self._alone(self._connection.get(), job)
                 except StoreUnavailable as error:
                     self._postpone([job], error)
 
@@ -250,7 +251,7 @@ class ObjectClerk:
             logger.exception("llmproxy: the table of objects could not be used")
 
     def _postpone(self, jobs: list[Job[Any]], error: StoreUnavailable) -> None:
-        self._disconnect()
+        self._connection.close()
         for job in jobs:
             if not job.keep and not job.done.done():
                 job.done.set_exception(StoreUnavailable(str(error)))
@@ -261,15 +262,3 @@ class ObjectClerk:
             del self._waiting[:beyond]
             self.given_up += beyond
             logger.error("llmproxy: %d notes on objects are lost: the store is away", beyond)
-
-    def _current(self) -> Connection:
-        if self._connection is None or not self._connection.is_current():
-            self._disconnect()
-            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            with suppress(StoreError):
-                connection.close()

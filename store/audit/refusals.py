@@ -20,8 +20,9 @@ from typing import NamedTuple
 from store.audit.log import AuditLog, Entry
 from store.audit.origin import NOBODY, Origin
 from store.audit.origin import address as usual_form
-from store.engine import Connection, Engine
+from store.engine import Engine
 from store.errors import StoreError
+from store.kept_connection import KeptConnection
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Refusals:
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._clock = clock
-        self._connection: Connection | None = None
+        self._connection = KeptConnection(engine, busy_seconds=BUSY_SECONDS)
         self._lock = threading.Lock()
         self._waiting: dict[Kind, Tally] = {}
         """At most MOST kinds, and one more for each reason."""
@@ -139,7 +140,7 @@ class Refusals:
             pause = FLUSH_SECONDS if self._flush() else RETRY_SECONDS
         if not self._flush(everything=True):
             self._tell_lost()
-        self._disconnect()
+        self._connection.close()
 
     def _tell_lost(self) -> None:
         logger.error("llmproxy: %d refused authentications are not in the audit log", self.waiting)
@@ -153,7 +154,7 @@ class Refusals:
         try:
             self._write([_entry(kind, tally) for kind, tally in due.items()])
         except Exception as error:
-            self._disconnect()
+            self._connection.close()
             self._put_back()
             self._tell(error)
             return False
@@ -182,21 +183,9 @@ class Refusals:
                 self._count(kind, tally, allowed=True)
 
     def _write(self, entries: list[Entry]) -> None:
-        connection = self._current()
+        connection = self._connection.get()
         with connection.transaction():
             AuditLog(connection, NOBODY).add(*entries)
-
-    def _current(self) -> Connection:
-        """To the store that is there now."""
-        if self._connection is None or not self._connection.is_current():
-            self._disconnect()
-            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.close()
 
     def _tell(self, error: Exception) -> None:
         if self._failing:

@@ -21,6 +21,7 @@ from uuid_utils import uuid7
 from store.engine import Connection, Engine
 from store.errors import StoreUnavailable
 from store.event import Event
+from store.kept_connection import KeptConnection
 from store.ledger import settle, soft_limits
 from store.ledger.book import LEASE_SECONDS, Book
 from store.ledger.claims import Answer, Ask, Finished, Hit
@@ -100,7 +101,7 @@ class Clerk:
         self._owed: list[_Note] = []
         """What could not be written yet."""
         self._cleaned = self._renewed = monotonic()
-        self._connection: Connection | None = None
+        self._connection = KeptConnection(engine, busy_seconds=BUSY_SECONDS, on_close=self._forget)
         self._queue: SimpleQueue[_Reserve | _Extend | _Note | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="llmproxy-ledger", daemon=True)
         self._thread.start()
@@ -225,14 +226,14 @@ class Clerk:
         try:
             answers = self._transact(claims, notes)
         except StoreUnavailable as error:
-            self._disconnect()
+            self._connection.close()
             self._owed = list(notes)
             self._renewed = (
                 self._monotonic() - RENEW_SECONDS
             )  # the first thing to do when it is back, before others claim
             self._refuse(claims, error)
         except Exception as error:
-            self._disconnect()
+            self._connection.close()
             if len(claims) + len(notes) > 1:
                 self._one_by_one(claims, notes)
             else:
@@ -271,7 +272,7 @@ class Clerk:
         )
         projects = {claim.grant.project.id for claim in claims}.union(*(note.locks for note in notes))
         projects |= self._spares.projects
-        connection = self._current()
+        connection = self._connection.get()
         with connection.transaction():
             for project_id in sorted(projects):  # all processes in one order, so that none waits in a ring
                 connection.lock(f"ledger {project_id}")
@@ -356,19 +357,10 @@ class Clerk:
             logger.error("llmproxy: %s: the last finished calls are not in the ledger", self._engine.where)
             for note in self._owed:
                 note.written.set_exception(StoreUnavailable(f"{self._engine.where}: the clerk has ended"))
-        self._disconnect()
+        self._connection.close()
 
-    def _current(self) -> Connection:
-        """A connection to the database that is there now, not to a file that was replaced."""
-        if self._connection is None or not self._connection.is_current():
-            self._disconnect()
-            self._connection = self._engine.connect(busy_seconds=BUSY_SECONDS)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.close()
+    def _forget(self) -> None:
+        """What was read by a connection that is no more."""
         self._rollups.forget()
         self._soft_limits.forget()
         self._spares.undone()

@@ -8,11 +8,8 @@ journal. Killed in between, it leaves either no segment, or a whole one that the
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from store.event import OPEN_TYPE, USAGE_TYPE, WRITER_TYPE, Event, blank_event
+from store.locks import taken
 from store.spool import journal
 from store.spool.segment import SUFFIX, encode, next_name, segments, sync_folder, write_whole, writer_of
 from store.spool.writer import closing_record
@@ -64,27 +62,9 @@ def close_dead_writers(spool: Path, price: Price | None = None) -> int:
     for _, paths in groupby(journal.journals(spool), writer_of):
         with ExitStack() as stack:
             held = list(paths)
-            if all(stack.enter_context(_locked(path)) for path in held):
+            if all(stack.enter_context(taken(path)) for path in held):
                 closed += _close(spool, held, price)
     return closed
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Whether the journal's writer is dead and no other closer has it; locked meanwhile if so."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield False
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another closer may have removed it between the listing and the lock.
-            still = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            still = False
-        yield still
 
 
 def _close(spool: Path, paths: list[Path], price: Price | None) -> int:

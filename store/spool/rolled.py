@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from store.locks import is_held
+from store.locks import is_held, taken
 from store.spool import journal
 from store.spool.segment import UNFINISHED, private_umask, segments, sync_folder, writer_of
 
@@ -102,18 +102,7 @@ def adopted(spool: Path, writer: str) -> Iterator[bool]:
     yet (:mod:`store.spool.closing`).
     """
     path = spool / FOLDER / writer
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield False
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have done all between the listing and the lock.
-            mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
+    with taken(path) as mine:
         # Asked before anything is read: what is closed meanwhile is taken in the next time.
         closed = not any(writer_of(each) == writer for each in journal.journals(spool))
         yield mine

@@ -42,6 +42,12 @@ class Proxy:
         self.clerk.close()
         self.settling.close()
 
+    def take_the_store_away(self) -> Path:
+        """Once it has counted a call. Where it is now."""
+        self.call()
+        wait_for(lambda: self.settling.waiting == 0, "counted")
+        return self.store.rename(self.store.with_suffix(".away"))
+
     def calls(self) -> int:
         connection = engine_of(self.store).connect()
         rows = usage(connection, Usage())
@@ -60,10 +66,7 @@ def test_a_proxy_that_ends_well_leaves_nothing_to_count(tmp_path: Path) -> None:
 
 def test_calls_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
     proxy = Proxy(tmp_path)
-    proxy.call()
-    wait_for(lambda: proxy.settling.waiting == 0, "counted")
-    away = proxy.store.with_suffix(".away")
-    proxy.store.rename(away)
+    away = proxy.take_the_store_away()
     proxy.call()
     proxy.call()
     assert proxy.settling.waiting == 2
@@ -78,10 +81,7 @@ def test_what_the_store_could_not_take_at_the_end_is_taken_later(
 ) -> None:
     monkeypatch.setattr(clerk, "CLOSE_SECONDS", 0.0)
     proxy = Proxy(tmp_path)
-    proxy.call()
-    wait_for(lambda: proxy.settling.waiting == 0, "counted")
-    away = proxy.store.with_suffix(".away")
-    proxy.store.rename(away)
+    away = proxy.take_the_store_away()
     proxy.call()
     proxy.close()
     assert rolled.behind(proxy.spool) == {proxy.writer.writer: 0}
@@ -98,10 +98,7 @@ def test_what_would_wait_too_long_in_memory_waits_in_the_spool(
 ) -> None:
     monkeypatch.setattr(settling, "MOST_WAITING", 2)
     proxy = Proxy(tmp_path)
-    proxy.call()
-    wait_for(lambda: proxy.settling.waiting == 0, "counted")
-    away = proxy.store.with_suffix(".away")
-    proxy.store.rename(away)
+    away = proxy.take_the_store_away()
     for _ in range(6):
         proxy.call()
     proxy.settling.catch_up(proxy.spool)

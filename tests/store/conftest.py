@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from store import master_key
+from store.engine import Connection, Engine, engine_of
 from store.location import StoreLocation
 from store.tokens import TokenStore
 from tests.store.engines import ENGINES, Databases
@@ -57,3 +58,17 @@ def store(place: StoreLocation) -> Iterator[TokenStore]:
     store = TokenStore.open(place)
     yield store
     store.close()
+
+
+@pytest.fixture
+def engine(place: StoreLocation) -> Engine:
+    engine = engine_of(place)
+    engine.prepare()
+    return engine
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    connection = engine.connect()
+    yield connection
+    connection.close()

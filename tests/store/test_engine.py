@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from store.engine import Connection, Engine, engine_of
 from store.errors import Conflict, NotFound, StoreError, StoreUnavailable
-from store.location import StoreLocation
 
 PROJECT = {"api_key": "env:KEY", "active": 1, "created_at": "now", "updated_at": "now"}
-
-
-@pytest.fixture
-def engine(place: StoreLocation) -> Engine:
-    engine = engine_of(place)
-    engine.prepare()
-    return engine
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    connection = engine.connect()
-    yield connection
-    connection.close()
 
 
 def project(name: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from store import objects
-from store.engine import Connection, Engine, engine_of
+from store.engine import Connection, Engine
 from store.errors import StoreUnavailable
 from store.location import StoreLocation
 from store.object_clerk import ObjectClerk
@@ -18,20 +18,6 @@ from store.objects import Claim, NewObject, Owner, Wanted
 from store.spool import open_spool
 
 A, B = Owner("project-a", "token-a"), Owner("project-b", "token-b")
-
-
-@pytest.fixture
-def engine(place: StoreLocation) -> Engine:
-    engine = engine_of(place)
-    engine.prepare()
-    return engine
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    connection = engine.connect()
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
