@@ -1,1 +1,1 @@
-"""What runs inside mitmproxy: gate, capture, recorder. The only code that knows what a flow is."""
+"""Run inside mitmproxy: gate, capture, recorder. The only code that knows what a flow is."""

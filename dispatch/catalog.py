@@ -1,4 +1,4 @@
-"""The sinks that there are: our own, and those that other packages add by the entry point `llmproxy.sinks`.
+"""List the sinks that there are: our own, and those of other packages (entry point `llmproxy.sinks`).
 
 Options are listed here, apart from the code, so that ``--help`` need not import any backend's library.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from dispatch.errors import Misconfigured
 from dispatch.message import SHAPES
-from dispatch.options import Kind, Option, boolean, choice, duration, path, size, whole, words
+from dispatch.options import Kind, Option, boolean, choice, duration, path, size, some, whole, words
 
 GROUP = "llmproxy.sinks"
 RESERVED = ("include_content", "include_client", "batch_size", "consumer")
@@ -20,7 +20,7 @@ RESERVED = ("include_content", "include_client", "batch_size", "consumer")
 
 
 def _lazily(module: str, name: str) -> Callable[..., Any]:
-    """What makes a sink, imported when the first one is made."""
+    """Give what makes a sink, imported when the first one is made."""
 
     def make(**values: Any) -> Any:
         try:
@@ -143,8 +143,40 @@ OTLP = Kind(
     ),
     _lazily("otlp", "OtlpSink"),
 )
+WANTED = (
+    Option(
+        "alerts",
+        "Which are sent.",
+        some("budget", "spend", "dispatcher", "proxy"),
+        "budget,spend,dispatcher,proxy",
+    ),
+    Option("marks", "Of budgets, in percent.", some("50", "80", "100"), "50,80,100"),
+)
+SLACK = Kind(
+    "slack",
+    (
+        Option("url", "Where its incoming webhook's URL is: env:NAME or file:/PATH.", required=True),
+        *WANTED,
+    ),
+    _lazily("webhook", "SlackSink"),
+)
+WEBHOOK = Kind(
+    "webhook",
+    (
+        Option("url", "URL, or where it is: env:NAME, file:/PATH.", required=True),
+        Option(
+            "secret",
+            "Where the signing secret is: env:NAME or file:/PATH; several, with commas, all sign.",
+            words,
+            required=True,
+        ),
+        *WANTED,
+    ),
+    _lazily("webhook", "WebhookSink"),
+)
+ALERT_SINKS = frozenset({SLACK.name, WEBHOOK.name})
 STDOUT = Kind("stdout", (SHAPE,), _lazily("stdout", "StdoutSink"))
-BUILT_IN = {kind.name: kind for kind in (CLOUDWATCH, FILE, HELICONE, LUNARY, OTLP, STDOUT)}
+BUILT_IN = {kind.name: kind for kind in (CLOUDWATCH, FILE, HELICONE, LUNARY, OTLP, SLACK, STDOUT, WEBHOOK)}
 
 
 class BadSink(Exception):
@@ -152,7 +184,7 @@ class BadSink(Exception):
 
 
 def kinds() -> dict[str, Kind]:
-    """Every sink by name, our own first. Raises BadSink."""
+    """Give every sink by name, our own first. Raises BadSink."""
     found = dict(BUILT_IN)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         found.setdefault(point.name, _installed(point))

@@ -1,4 +1,4 @@
-"""Sending what a sink has planned: the one place where anything is tried again.
+"""Send what a sink has planned: the one place where anything is tried again.
 
 Parcels of one lane go out one after another, each as often as it takes, so that their order holds. Lanes go
 out side by side. What only time can heal is tried again after a random part of a growing limit ("full
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 BASE_SECONDS = 0.5
 LONGEST_SECONDS = 30.0
+LONGEST_ASKED_SECONDS = 600.0
+"""That a backend may ask to wait: Slack means what it says."""
 TRIES_ONCE = 7
 """Of one request, where the dispatcher is to end: about half a minute at most."""
 REPEAT_SECONDS = 60.0
@@ -37,7 +39,7 @@ class GaveUp(Exception):
 
 @dataclass(slots=True)
 class Totals:
-    """What was done since the start. The counters of requests may be raised by several threads."""
+    """Counts what was done since the start. The counters of requests may be raised by several threads."""
 
     sent: int = 0
     dead: int = 0
@@ -60,12 +62,12 @@ class Totals:
         return time.monotonic() - self.started
 
     def lag(self, now: float) -> float:
-        """Age in seconds of the oldest event that is not confirmed; 0 where there is none."""
+        """Give the age in seconds of the oldest event that is not confirmed; 0 where there is none."""
         oldest = self.oldest
         return 0.0 if oldest is None else max(0.0, now - oldest)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON output."""
+        """Give the totals for JSON output."""
         return {
             "sent": self.sent,
             "dead": self.dead,
@@ -84,7 +86,10 @@ class Delivery:
     """Sends parcels to one sink."""
 
     def __init__(self, sink: Sink, totals: Totals, *, patient: bool, stop: threading.Event) -> None:
-        """`patient`: never give up. `stop`, once set, ends the work after the requests on their way."""
+        """Take `patient`, to never give up, and `stop`.
+
+        Once set, `stop` ends the work after the requests on their way.
+        """
         self._sink = sink
         self._totals = totals
         self._patient = patient
@@ -154,10 +159,13 @@ class Delivery:
 
 
 def pause(tries: int, error: DeliveryError) -> float:
-    """Seconds to wait after so many tries: as the backend asks, else a random part of a growing limit."""
+    """Give the seconds to wait after so many tries.
+
+    They are as the backend asks, else a random part of a growing limit.
+    """
     if isinstance(error, Misconfigured):
         return LONGEST_SECONDS
     if isinstance(error, Unavailable) and error.retry_after is not None:
-        return max(0.0, min(error.retry_after, LONGEST_SECONDS))
+        return max(0.0, min(error.retry_after, LONGEST_ASKED_SECONDS))
     limit = min(BASE_SECONDS * 2 ** min(tries - 1, 16), LONGEST_SECONDS)
     return random.uniform(0, limit)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""Why a backend did not take what it was sent. Each text names the backend and the remedy, if there is one.
+"""Say why a backend did not take what it was sent: each text names the backend and the remedy, if any.
 
 ::
 

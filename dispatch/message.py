@@ -1,4 +1,4 @@
-"""From a record of the spool to the message that leaves the machine.
+"""Make a record of the spool the message that leaves the machine.
 
 The shape ``usage`` is an allow-list: what is not named here stays in the spool. Its first names are those of
 the flat message that dashboards may rely on already; the additions follow. The shape ``full`` is the record
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-USAGE_TYPE = "llm_proxy_usage"
-REPRICING_TYPE = "llm_proxy_repricing"
-SESSION_TYPE = "llm_proxy_session"
-BUDGET_TYPE = "llm_proxy_budget"
-AUDIT_TYPE = "llm_proxy_audit"
+from store.core.codes import SERVED
+from store.core.event import (
+    ALERT_TYPE,
+    AUDIT_TYPE,
+    BUDGET_TYPE,
+    RECONCILIATION_TYPE,
+    REPRICING_TYPE,
+    SESSION_TYPE,
+    USAGE_TYPE,
+)
 
 FIELDS = (
     "schema",
@@ -40,6 +45,8 @@ FIELDS = (
     "endpoint",
     "stream",
     "include_usage",
+    "retry",
+    "traceparent",
     "api_version",
     "project_id",
     "project_name",
@@ -52,16 +59,20 @@ FIELDS = (
     "model_requested",
     "model_mismatch",
     "service_tier",
+    "service_tier_requested",
     "finish_reasons",
     "response_id",
     "previous_response_id",
     "conversation_id",
+    "session",
     "usage",
     "usage_missing",
     "usage_missing_code",
     "usage_of",
     "hosted_tools",
     "cost",
+    "cache",
+    "saved",
     "rate_limit",
     "truncated",
     "dropped",
@@ -116,14 +127,24 @@ SESSION_FIELDS = (
 )
 BUDGET_FIELDS = (
     *("schema", "event_id", "writer", "seq", "reached", "side", "limit", "allowed", "used", "percent"),
-    *("resets_at", "project_id", "project_name", "token_id"),
+    *("resets_at", "project_id", "project_name", "token_id", "name"),
+)
+ALERT_FIELDS = (
+    *("schema", "event_id", "writer", "seq", "alert", "state", "reason", "since", "summary", "error"),
+    *("subject", "place", "project_id", "project_name", "hours", "usd", "usd_before"),
 )
 AUDIT_FIELDS = ("schema", "event_id", "writer", "seq", "head")
+RECONCILIATION_FIELDS = (
+    *("schema", "event_id", "writer", "seq", "project_id", "project_name", "sharing_the_key"),
+    *("since", "until", "tolerance", "agrees", "totals"),
+)
 FIELDS_OF = {
     REPRICING_TYPE: REPRICING_FIELDS,
     SESSION_TYPE: SESSION_FIELDS,
     BUDGET_TYPE: BUDGET_FIELDS,
+    ALERT_TYPE: ALERT_FIELDS,
     AUDIT_TYPE: AUDIT_FIELDS,
+    RECONCILIATION_TYPE: RECONCILIATION_FIELDS,
 }
 """By the type of a record that is no call."""
 
@@ -142,7 +163,7 @@ Message = dict[str, Any]
 
 
 def message(record: Mapping[str, Any], *, include_content: bool = False, shape: str = "usage") -> Message:
-    """The message of a record: of a call, of its repricing, of a budget's mark, of a writer's closing ...
+    """Make the message of a record: a call, its repricing, a budget's mark, a writer's closing ...
 
     Without `include_content` it has no prompt, answer, header or error text, whatever the record has.
     """
@@ -165,7 +186,10 @@ def message(record: Mapping[str, Any], *, include_content: bool = False, shape: 
 
 
 def smaller(shown: Message, size: int) -> Iterator[Message]:
-    """The message with one part after another left out, each noted in `truncated`; `size` was its bytes."""
+    """Yield the message with one part after another left out, each noted in `truncated`.
+
+    `size` was its bytes.
+    """
     truncated = list(shown.get("truncated") or [])
     for path in DROPPED_IN_ORDER:
         if _holds(shown, path):
@@ -190,6 +214,12 @@ def _without(shown: Message, path: Sequence[str]) -> Message:
     return kept
 
 
+def lines(records: Iterable[Mapping[str, Any]], *, include_content: bool, shape: str) -> bytes:
+    """Write the messages of records as JSON Lines."""
+    shown = (message(record, include_content=include_content, shape=shape) for record in records)
+    return "".join(f"{encode(each)}\n" for each in shown).encode()
+
+
 def encode(shown: Any) -> str:
     """Compact JSON. Half a surrogate pair, which UTF-8 does not know, is written as an escape."""
     try:
@@ -200,7 +230,7 @@ def encode(shown: Any) -> str:
 
 
 def cost_usd(record: Mapping[str, Any]) -> float | None:
-    """What a call cost, as a number; None where that is not known."""
+    """Give what a call cost, as a number; None where that is not known."""
     cost = record.get("cost")
     try:
         return float(cost["usd"]) if isinstance(cost, Mapping) and cost.get("usd") is not None else None
@@ -209,8 +239,8 @@ def cost_usd(record: Mapping[str, Any]) -> float | None:
 
 
 def failed(record: Mapping[str, Any]) -> int:
-    """1 for a call that did not end well, else 0."""
-    return int(record.get("outcome") not in ("ok", "queued"))
+    """Give 1 for a call that did not end well, else 0."""
+    return int(record.get("outcome") not in SERVED)
 
 
 def _flat(record: Mapping[str, Any]) -> Message:
@@ -232,7 +262,7 @@ def _flat(record: Mapping[str, Any]) -> Message:
 
 @lru_cache(maxsize=256)
 def _names(present: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which of the flat names and of the additions a record with these names has, each in our order.
+    """Say which of the flat names and of the additions a record with these names has, each in our order.
 
     Kept, since all events of one version of the proxy have the same names.
     """
@@ -244,7 +274,7 @@ def _names(present: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _without_raw(name: str, value: Any) -> Any:
-    """The usage as it came says the same again; Logs Insights finds only so many fields in an event."""
+    """Leave out the usage as it came: Logs Insights finds only so many fields in an event."""
     if name != "usage" or not isinstance(value, Mapping) or "raw" not in value:
         return value
     return {key: item for key, item in value.items() if key != "raw"}

@@ -1,4 +1,4 @@
-"""The dispatcher's figures in Prometheus' text format.
+"""Give the dispatcher's figures in Prometheus' text format.
 
 Each has one label, `sink`, so a dispatcher with N sinks has N series of each.
 """
@@ -6,15 +6,24 @@ Each has one label, `sink`, so a dispatcher with N sinks has N series of each.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dispatch.delivery import Totals
+from dispatch.state import health
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +73,42 @@ class DispatchCollector(Collector):
             yield gauge
 
 
-@contextlib.contextmanager
-def served(totals: Mapping[str, Totals], host: str, port: int) -> Iterator[int]:
-    """Serve ``/metrics`` from a thread; gives the port. Raises OSError where it can't be listened on."""
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Log no requests."""
+
+
+def _application(totals: Mapping[str, Totals]) -> WSGIApplication:
+    """Serve ``/health``; every other path has the metrics."""
     registry = CollectorRegistry()
     registry.register(DispatchCollector(totals))
+    metrics = make_wsgi_app(registry)
+
+    def serve(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/health":
+            answer: Iterable[bytes] = metrics(environ, start)
+            return answer
+        found = health(totals)
+        status = "200 OK" if found["status"] == "ok" else "503 Service Unavailable"
+        start(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [json.dumps(found).encode() + b"\n"]
+
+    return serve
+
+
+@contextlib.contextmanager
+def served(totals: Mapping[str, Totals], host: str, port: int) -> Iterator[int]:
+    """Serve ``/metrics`` and ``/health`` from a thread; gives the port. Raises OSError."""
     try:
-        server, _ = start_http_server(port, host, registry)
+        server = make_server(host, port, _application(totals), _Server, handler_class=_Quiet)
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"--metrics-port {port} on {host}") from error
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
         logger.info("metrics at http://%s:%d/metrics", host, server.server_port)
         yield server.server_port

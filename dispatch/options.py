@@ -1,4 +1,4 @@
-"""What a sink can be told, in a form that the command line, the environment and a file can all be read by.
+"""Describe what a sink can be told, in a form that command line, environment and a file can be read by.
 
 An option `log_group` of the sink `cloudwatch` is the flag ``--cloudwatch-log-group``, the variable
 ``DISPATCHER_CLOUDWATCH_LOG_GROUP`` and the key ``log_group`` in the table ``[cloudwatch]``.
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing that a sink can be told; it arrives as an argument of that name."""
+    """Describes one thing that a sink can be told; it arrives as an argument of that name."""
 
     name: str
     help: str
@@ -31,7 +31,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of sink: its options, and what makes one of their values."""
+    """Describes a kind of sink: its options, and what makes one of their values."""
 
     name: str
     options: tuple[Option, ...]
@@ -40,12 +40,12 @@ class Kind:
 
 
 def path(value: Any) -> Path:
-    """``~`` is the home of the user."""
+    """Read a path, in which ``~`` is the home of the user."""
     return Path(str(value)).expanduser()
 
 
 def boolean(value: Any) -> bool:
-    """As in the environment: 1, true, yes, on, or 0, false, no, off."""
+    """Read as in the environment: 1, true, yes, on, or 0, false, no, off."""
     if str(value).lower() in {"1", "true", "yes", "on", "t", "y"}:
         return True
     if str(value).lower() in {"0", "false", "no", "off", "f", "n"}:
@@ -54,7 +54,7 @@ def boolean(value: Any) -> bool:
 
 
 def whole(lowest: int, highest: int) -> Callable[[Any], int]:
-    """A whole number within bounds."""
+    """Give a whole number within bounds."""
 
     def number(value: Any) -> int:
         if not re.fullmatch(r"-?\d{1,18}", str(value)) or not lowest <= int(value) <= highest:
@@ -65,7 +65,7 @@ def whole(lowest: int, highest: int) -> Callable[[Any], int]:
 
 
 def choice(*values: str) -> Callable[[Any], str]:
-    """One of several words."""
+    """Give one of several words."""
 
     def word(value: Any) -> str:
         if value not in values:
@@ -76,16 +76,29 @@ def choice(*values: str) -> Callable[[Any], str]:
 
 
 def words(value: Any) -> list[str]:
-    """Words separated by commas; a list in TOML."""
+    """Read words separated by commas; a list in TOML."""
     given = value if isinstance(value, list) else str(value).split(",")
     return [word for word in (str(part).strip() for part in given) if word]
+
+
+def some(*values: str) -> Callable[[Any], list[str]]:
+    """Read some of several words, separated by commas; a list in TOML."""
+
+    def chosen(value: Any) -> list[str]:
+        found = words(value)
+        for word in found:
+            if word not in values:
+                raise ValueError(f"{word!r}: write some of {', '.join(values)}")
+        return found
+
+    return chosen
 
 
 SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def size(value: Any) -> int:
-    """Bytes: ``1000000``, ``64MiB``, ``1GB``."""
+    """Read bytes: ``1000000``, ``64MiB``, ``1GB``."""
     found = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(value))
     if not found or found[2] not in SIZES:
         raise ValueError(f"{value!r}: write bytes, or a size such as 64MiB or 1GB")
@@ -96,7 +109,7 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def duration(value: Any) -> float:
-    """Seconds: ``30``, ``0.5``, ``90s``, ``1h``, ``1d``."""
+    """Read seconds: ``30``, ``0.5``, ``90s``, ``1h``, ``1d``."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw]?)", str(value))
     if not found:
         raise ValueError(f"{value!r}: write seconds, or a time such as 90s, 15m, 1h, 1d")

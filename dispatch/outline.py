@@ -1,4 +1,4 @@
-"""The flat message of a call straight from its line in the spool, for sinks that are told nothing more.
+"""Make the flat message of a call straight from its line in the spool, for sinks that are told nothing more.
 
 The line is parsed one level deep: what stays as it is goes from input to output as bytes, and prompts and
 answers are skipped without ever becoming objects. That is several times as fast as parsing, shaping and
@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from dispatch.message import ADDED, DERIVED, FLAT, USAGE_TYPE, cost_usd
+from dispatch.message import ADDED, DERIVED, FLAT, cost_usd
+from store.core.codes import SERVED
+from store.core.event import USAGE_TYPE
 
 ADDRESSES = ("ip", "user_agent")
 NULL, FINISH, YES, NO = Raw(b"null"), Raw(b'"finish"'), Raw(b"1"), Raw(b"0")
-TYPE, OK = msgspec.json.encode(USAGE_TYPE), (b'"ok"', b'"queued"')
+TYPE, OK = msgspec.json.encode(USAGE_TYPE), tuple(msgspec.json.encode(outcome) for outcome in SERVED)
 
 _Flat = msgspec.defstruct(
     "_Flat",
@@ -30,7 +32,7 @@ _value = msgspec.json.Decoder().decode
 
 
 class Outline:
-    """The message as text, and its fields by name."""
+    """Holds the message as text, and its fields by name."""
 
     __slots__ = ("_flat", "text")
 
@@ -39,13 +41,16 @@ class Outline:
         self.text = text
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field, as a mapping has it."""
+        """Give the value of a field, as a mapping has it."""
         raw = getattr(self._flat, name, UNSET)
         return default if raw is UNSET else _value(raw)
 
 
 def outline(line: bytes) -> Outline | None:
-    """None where the line is no call, or needs the long way round: half a surrogate pair, say."""
+    """Make the outline.
+
+    None where the line is no call, or needs the long way round: half a surrogate pair, say.
+    """
     try:
         flat = _parse(line)
         if flat.type is UNSET or bytes(flat.type) != TYPE:
@@ -65,7 +70,7 @@ def outline(line: bytes) -> Outline | None:
 
 
 def _without(raw: Any, *names: str) -> Any:
-    """An object without some members; anything else as it is."""
+    """Give an object without some members; anything else as it is."""
     if raw is UNSET or bytes(raw)[:1] != b"{":
         return raw
     value = _value(raw)

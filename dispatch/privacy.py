@@ -1,4 +1,4 @@
-"""What of a record a sink may see at all.
+"""Filter what a sink may see.
 
 The one gate between the spool and every sink, other packages' too: what was not asked for does not reach
 them.
@@ -16,12 +16,13 @@ from dispatch.message import CONTENT
 from dispatch.outline import ADDRESSES, Outline, outline
 from dispatch.redact import Redactor
 from dispatch.sinks import Beating, Parcel, Plan, Readable, Rejected, Sink
+from store.core.redaction import hide_tool_secrets
 from store.spool import Record
 
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """Without anything said: no prompt, no answer, no header, no error text, no client's address."""
+    """Lets through, unless told otherwise, no prompt, answer, header, error text or client's address."""
 
     include_content: bool = False
     """Prompts, answers, headers, and the text of errors, which may quote them."""
@@ -31,7 +32,10 @@ class Privacy:
     """What is taken out of content that is included, and of metadata that clients add to their calls."""
 
     def of(self, record: Record) -> Record:
-        """The record as a sink may see it. Its `line` is for dead letters, which stay on this machine."""
+        """Give the record as a sink may see it.
+
+        Its `line` is for dead letters, which stay on this machine.
+        """
         value = dict(record.value)
         for name in CONTENT:
             if name in value:
@@ -53,11 +57,12 @@ class Privacy:
         return Record(record.line, value, record.segment, record.offset)
 
     def _redacted(self, content: Any) -> Any:
+        content = hide_tool_secrets(content)  # events of older versions have them still
         return content if self.redactor is None else self.redactor.value(content)
 
 
 class Outlined(Record):
-    """A record of which no more than the outline may be seen; see :mod:`dispatch.outline`."""
+    """Is a record of which no more than the outline may be seen; see :mod:`dispatch.outline`."""
 
     __slots__ = ()
 
@@ -71,12 +76,12 @@ class Outlined(Record):
         return self._value
 
     def outline(self) -> Outline | None:
-        """The flat message of a call; None where the record has to be parsed."""
+        """Give the flat message of a call; None where the record has to be parsed."""
         return outline(self.line)
 
 
 class Guarded:
-    """A sink that sees only what it may."""
+    """Wraps a sink that sees only what it may."""
 
     def __init__(self, sink: Sink, privacy: Privacy) -> None:
         self.name = sink.name

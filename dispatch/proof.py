@@ -1,27 +1,30 @@
-"""Proof of completeness: calls accepted, events recorded, events delivered, compared number by number.
+"""Prove completeness: calls accepted, events recorded, events delivered, compared number by number.
 
 Every record carries `writer` and `seq` (1, 2, 3 ... without a gap), and closing records state the last
-number, so what is missing can be named. What has not come through is either *waiting* (behind the cursor),
-*dead* (put aside, with a reason) or *missing*.
+number, so what is missing can be named. What has not come through is either *waiting* (a cursor has yet to
+pass it), *dead* (put aside, with a reason) or *missing*.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from store.event import WRITER_TYPE
+from msgspec import UNSET
+
+from store.bus.forwarder import CONSUMER as BUS_CONSUMER
+from store.core.event import WRITER_TYPE, WriterRecord
+from store.core.event_fields import read_record
 from store.spool import cursor, dead, journal, replay
 from store.spool.closing import read_journal
-from store.spool.segment import segments, writer_of
+from store.spool.segment import parse, segments, writer_of
 from store.spool.survey import lines, ranges
 
 NUMBER = re.compile(r'"writer":"([^"]+)","seq":(\d+)')
@@ -32,7 +35,7 @@ Record = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Ledger:
-    """What is known of one writer."""
+    """Holds what is known of one writer."""
 
     opened: int | None = None
     """Calls that went upstream; None: not known (its journal and its closing record are gone)."""
@@ -50,20 +53,31 @@ class Ledger:
 
     def read(self, record: Record) -> None:
         """Take over what a closing record says."""
-        if record.get("type") == WRITER_TYPE:
-            self.closed = True
-            self.last = max(self.last, int(record.get("last_seq") or 0))
-            if record.get("opened") is not None:
-                self.opened, self.unrecorded = int(record["opened"]), int(record.get("unrecorded") or 0)
+        if record.get("type") != WRITER_TYPE:
+            return
+        closing = read_record(record, WriterRecord)
+        self.closed = True
+        self.last = max(self.last, closing.last_seq)
+        if closing.opened is not UNSET:
+            self.opened = closing.opened
+            self.unrecorded = 0 if closing.unrecorded is UNSET else closing.unrecorded
 
 
 def prove(
-    spool: Path, since: datetime, *, consumer: str | None = None, delivered: Iterable[Record] | None = None
+    spool: Path,
+    since: datetime,
+    *,
+    slack: timedelta = timedelta(0),
+    consumer: str | None = None,
+    delivered: Iterable[Record] | None = None,
 ) -> dict[str, Any]:
-    """Compare. `delivered` is what the sink of `consumer` holds; without it only the spool is looked at."""
+    """Compare. `delivered` is what the sink of `consumer` holds; without it only the spool is looked at.
+
+    The sink was read from `slack` before `since` on; of the spool no segment is read that was whole by then.
+    """
     ledgers: dict[str, Ledger] = {}
     _read_journals(spool, ledgers)
-    _read_spool(spool, consumer, ledgers)
+    _read_spool(spool, since - slack, consumer, ledgers)
     for letter in dead.read(spool, consumer) if consumer else ():
         if found := NUMBER.search(str(letter.get("line"))):
             ledgers.setdefault(found[1], Ledger()).dead.add(int(found[2]))
@@ -89,10 +103,10 @@ def _read_journals(spool: Path, ledgers: dict[str, Ledger]) -> None:
         ledger.last = max(ledger.last, opened.sequence)
 
 
-def _read_spool(spool: Path, consumer: str | None, ledgers: dict[str, Ledger]) -> None:
-    offsets = cursor.load(cursor.path_of(spool, consumer)) if consumer else {}
+def _read_spool(spool: Path, since: datetime, consumer: str | None, ledgers: dict[str, Ledger]) -> None:
+    offsets = _passed(spool, consumer) if consumer else {}
     again = replay.files(spool, consumer) if consumer else []
-    for path in [*segments(spool), *again]:
+    for path in [*(path for path in segments(spool) if _changed_since(path, since)), *again]:
         for line in lines(path):
             found = NUMBER.search(line.data.decode("utf-8", "replace")) if line.record is None else None
             writer = found[1] if found else (line.record or {}).get("writer")
@@ -109,6 +123,25 @@ def _read_spool(spool: Path, consumer: str | None, ledgers: dict[str, Ledger]) -
                     ledger.waiting.add(number)
 
 
+def _changed_since(path: Path, moment: datetime) -> bool:
+    try:
+        return path.stat().st_mtime >= moment.timestamp()
+    except FileNotFoundError:
+        return False
+
+
+def _passed(spool: Path, consumer: str) -> dict[str, int]:
+    """Return how far each segment is done with, as far as `consumer` is concerned.
+
+    A sink that is fed over the bus has no cursor here: the bus lets go of a record when every sink has
+    confirmed it. For one that has never read this spool, what every cursor is past may go at any time.
+    """
+    known = cursor.names(spool)
+    names = next(([name] for name in (consumer, BUS_CONSUMER) if name in known), known)
+    cursors = [cursor.load(cursor.path_of(spool, name)) for name in names]
+    return {name: min(each.get(name, 0) for each in cursors) for name in set().union(*cursors)}
+
+
 def _judge(writer: str, ledger: Ledger, since: datetime, *, against_sink: bool) -> None:
     known = ledger.recorded | ledger.delivered.keys() | ledger.dead
     ledger.last = max(ledger.last, max(known, default=0))
@@ -122,7 +155,10 @@ def _judge(writer: str, ledger: Ledger, since: datetime, *, against_sink: bool) 
 
 
 def _began(writer: str) -> datetime:
-    """When a writer began: its name is a UUIDv7 (RFC 9562), which begins with milliseconds since 1970."""
+    """Give when a writer began.
+
+    Its name is a UUIDv7 (RFC 9562), which begins with milliseconds since 1970.
+    """
     try:
         return datetime.fromtimestamp((UUID(writer).int >> 80) / 1000, UTC)
     except (ValueError, OverflowError):
@@ -159,9 +195,5 @@ def _report(ledgers: Mapping[str, Ledger], ids: Counter[str], since: datetime) -
 
 
 def as_record(text: str | bytes) -> Record:
-    """A message of a sink; empty where it is none of ours."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    """Give a message of a sink; empty where it is none of ours."""
+    return parse(text) or {}

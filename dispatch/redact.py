@@ -1,4 +1,4 @@
-"""What is taken out of content before it leaves the machine.
+"""Take what is private out of content before it leaves the machine.
 
 A built-in pattern that has a check sum to go by (cards: Luhn, ISO/IEC 7812-1; IBAN: mod 97, ISO 13616) leaves
 numbers alone that don't add up. All patterns are bounded, so that a long text takes time in proportion.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.errors import Misconfigured
-from store.credentials import CREDENTIAL
+from store.core.credential_patterns import CREDENTIAL
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One kind of text to take out."""
+    """Describes one kind of text to take out."""
 
     name: str
     expression: re.Pattern[str]
@@ -25,7 +25,7 @@ class Pattern:
 
 
 def luhn(text: str) -> bool:
-    """Whether the digits of a card number add up."""
+    """Tell whether the digits of a card number add up."""
     digits = [int(character) for character in text if character.isdigit()]
     if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
         return False
@@ -34,7 +34,7 @@ def luhn(text: str) -> bool:
 
 
 def iban(text: str) -> bool:
-    """Whether the check digits of an account number are right."""
+    """Tell whether the check digits of an account number are right."""
     compact = text.replace(" ", "").upper()
     if not 15 <= len(compact) <= 34:
         return False
@@ -70,7 +70,7 @@ class Redactor:
         self._patterns = tuple(patterns)
 
     def value(self, value: Any) -> Any:
-        """The same value, redacted: in texts, in the names of members, and in long numbers."""
+        """Give the same value, redacted: in texts, in the names of members, and in long numbers."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
@@ -89,7 +89,9 @@ class Redactor:
 
 
 def redactor(choices: Iterable[str]) -> Redactor | None:
-    """Of built-in names, ``all`` for all of them, and ``re:EXPRESSION``. None where nothing is chosen.
+    """Make a redactor of built-in names, ``all`` for all of them, and ``re:EXPRESSION``.
+
+    None where nothing is chosen.
 
     Raises Misconfigured for a name that does not exist, or an expression that is not one.
     """

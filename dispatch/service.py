@@ -1,4 +1,4 @@
-"""The dispatcher: from the spool to a sink, at least once.
+"""Dispatch from the spool to a sink, at least once.
 
 The states of one batch::
 
@@ -41,7 +41,7 @@ BACKLOG_SECONDS = 0.5
 
 
 class Reader(Protocol):
-    """Where events come from: a spool, or a bus. Its methods raise OSError where that is out of order."""
+    """Gives events from a spool, or a bus. Its methods raise OSError where that is out of order."""
 
     folder: Path
     """What an error message names."""
@@ -69,7 +69,10 @@ class Dispatcher:
         drain: threading.Event | None = None,
         totals: Totals | None = None,
     ) -> None:
-        """`stop`, once set, ends the work after the requests on their way; `drain` when nothing is left."""
+        """Take `stop` and `drain`, which end the work.
+
+        `stop`, once set, ends it after the requests on their way; `drain` when nothing is left.
+        """
         self.totals = totals or Totals()
         self._reader = reader
         self._sink = sink
@@ -157,8 +160,11 @@ class Dispatcher:
 
 
 class _OnItsWay:
-    """A batch that is being sent, in a thread of its own: the next one is read and shaped meanwhile, and is
-    sent once this one is confirmed and the cursor has moved."""
+    """Sends a batch, in a thread of its own.
+
+    The next one is read and shaped meanwhile, and is sent once this one is confirmed and the cursor has
+    moved.
+    """
 
     def __init__(self, batch: Batch, plan: Plan, delivery: Delivery) -> None:
         self.batch = batch
@@ -173,7 +179,7 @@ class _OnItsWay:
         self._thread.start()
 
     def result(self) -> list[Rejected] | None:
-        """What was refused for good, or None, as :meth:`Delivery.send` says. Raises what it raised."""
+        """Give what was refused for good, or None, as :meth:`Delivery.send` says. Raises what it raised."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -187,7 +193,7 @@ class _OnItsWay:
 
 
 def _oldest(batch: Batch) -> float | None:
-    """When the first event of a batch happened, in seconds since 1970; None where there is no event."""
+    """Give when the first event of a batch happened, in seconds since 1970; None where there is no event."""
     for record in batch.records[:1]:
         try:
             return datetime.fromisoformat(str(record.value.get("timestamp"))).timestamp()

@@ -1,4 +1,4 @@
-"""Several sinks on one spool, side by side.
+"""Run several sinks on one spool, side by side.
 
 Each sink has a thread, a cursor, totals and failures of its own, so that one that is down holds up no other.
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from dispatch.delivery import LONGEST_SECONDS, GaveUp, Totals
 from dispatch.service import POLL_SECONDS, Dispatcher, Reader
 from dispatch.sinks import Sink
-from store.errors import SpoolBusy
+from store.core.errors import SpoolBusy
 from store.spool import SpoolReader
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ FINISH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One sink, ready to work, and how it reads the spool."""
+    """Holds one sink, ready to work, and how it reads the spool."""
 
     name: str
     consumer: str
@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(slots=True)
 class Worker:
-    """A job at work in its thread."""
+    """Is a job at work in its thread."""
 
     job: Job
     totals: Totals
@@ -73,7 +73,9 @@ class Supervisor:
         open_reader: Callable[[Path, str], Reader] = SpoolReader,
         wait_for_folder: bool = True,
     ) -> None:
-        """`grace`: seconds that a drain may take. `on_tick` is called a few times a second while it runs.
+        """Take as `grace` the seconds that a drain may take.
+
+        `on_tick` is called a few times a second while it runs.
 
         `open_reader` gets the spool and the consumer's name; where it reads a bus there need be no spool.
         """
@@ -92,6 +94,11 @@ class Supervisor:
         self._deadline = float("inf")
         self._next: Callable[[], Sequence[Job] | None] | None = None
         self._workers: list[Worker] = []
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """Give the jobs as the last configuration has them."""
+        return tuple(self._jobs)
 
     def drain(self) -> None:
         """Send what is there, then end; the second call ends at once."""
@@ -130,7 +137,10 @@ class Supervisor:
             self._deadline = 0.0
 
     def _wait_for_folder(self) -> bool:
-        """A dispatcher may be started before the proxy, which makes the folder. False when told to end."""
+        """Wait for the folder: a dispatcher may be started before the proxy, which makes it.
+
+        False when told to end.
+        """
         if not self._spool.is_dir():
             logger.warning("there is no spool at %s yet; waiting for the proxy to make it", self._spool)
         while not self._spool.is_dir():
@@ -140,8 +150,10 @@ class Supervisor:
         return True
 
     def _start(self, jobs: Sequence[Job]) -> None:
-        """All cursors are registered before the first one moves: a segment is removed only when every
-        consumer that is known is past it."""
+        """Start after all cursors are registered.
+
+        A segment is removed only when every consumer that is known is past it, so none may move before.
+        """
         self._workers = [
             Worker(job, self.totals.setdefault(job.name, Totals()), self._try_to_open(job)) for job in jobs
         ]

@@ -98,16 +98,30 @@ stamped() {
     [ -x "$python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint "$1")" ]
 }
 
-# One set-up at a time in one environment; a lock whose owner is gone is taken over.
+# Ends with what to do when this user may not make the environment.
+not_ours() {
+    die "${1%.lock} is not made from this checkout's requirements yet, and $(id -un) may not make it" \
+        "(${2##*: }); run $ROOT/scripts/manage --version once as $(owner_of "$ROOT"), with umask 022."
+}
+
+owner_of() {
+    # shellcheck disable=SC2012 # GNU's stat and BSD's differ; the owner's name has no odd characters
+    ls -ld "$1" | awk '{ print $3 }'
+}
+
+# One set-up at a time in one environment; a lock whose owner is gone is taken over. What may not be done at all
+# (another user's checkout, a read-only disk) is not tried again.
 lock() {
-    local owner tries=0
-    until mkdir "$1" 2>/dev/null; do
+    local owner said tries=0
+    until said="$(mkdir "$1" 2>&1)"; do
+        [ -d "$1" ] || [ ! -e "$1" ] || die "$1 is in the way; remove it."
+        [ -w "$(dirname "$1")" ] || not_ours "$1" "$said"
         owner="$(cat "$1/pid" 2>/dev/null || true)"
         tries=$((tries + 1))
-        if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+        if [ -n "$owner" ] && { kill -0 "$owner" 2>/dev/null || [ -d "/proc/$owner" ]; }; then
             [ "$tries" -gt 1 ] || say "Waiting for another set-up (process $owner) to finish ..."
         elif [ -n "$owner" ] || [ "$tries" -gt 10 ]; then
-            rm -rf "$1"
+            rm -rf "$1" 2>/dev/null || die "$1 was left behind by another user's set-up; remove it."
         fi
         sleep 0.5
     done

@@ -1,4 +1,4 @@
-"""Files that commands read, with a bar for those that take long."""
+"""Read files for commands, with a bar for those that take long."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 def open_input(name: str, bar: Progress) -> BinaryIO:
-    """A file, or standard input for ``-``. Raises OSError."""
+    """Give a file, or standard input for ``-``. Raises OSError."""
     if name == "-":
         return sys.stdin.buffer
     return bar.open(name, "rb", description=Path(name).name)
 
 
+def read_key(value: str) -> str:
+    """Take a key as it is, or for ``-`` from standard input, so that no list of processes shows it."""
+    return sys.stdin.readline().strip() if value == "-" else value
+
+
 def progress() -> Progress:
-    """A bar on a terminal; nothing in a pipe."""
+    """Give a bar on a terminal; nothing in a pipe."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""What the commands share: where the store and the spool are, how values are written, how errors are told."""
+"""Share what the commands need: where store and spool are, how values are written, how errors are told."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from store import location, moments
 from store.audit.origin import of_process
-from store.errors import Invalid, SpoolError, StoreError
-from store.location import StoreLocation
-from store.tokens import TokenStore
+from store.core import configuration, times
+from store.core.errors import Invalid, NotFound, SpoolError, StoreError
+from store.database import location
+from store.database.location import StoreLocation
 
 if TYPE_CHECKING:
-    from addons.cost import Prices
+    from addons.recording.cost import Prices
+    from store.tokens.store import TokenStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,16 +29,28 @@ DEFAULT_SPOOL = Path("data/spool")
 
 @dataclass(slots=True)
 class Places:
-    """Where the store and the spool are; the nearest answer to the verb counts."""
+    """Says where the store and the spool are; the nearest answer to the verb counts."""
 
     store: StoreLocation = field(default_factory=lambda: StoreLocation.of(location.DEFAULT))
     spool: Path = DEFAULT_SPOOL
+    store_given: bool = False
+    """Whether somebody said where the store is: then it was there once, and a new one would hide that."""
     actor: str | None = None
     """Who acts, as the user says (--actor)."""
 
+    @classmethod
+    def configured(cls) -> Places:
+        """Give those that ``llmproxy.toml`` names, else the defaults. Raises Invalid."""
+        found, file = cls(), configuration.load()
+        if store := file.place("store"):
+            found.store, found.store_given = StoreLocation.of(store), True
+        if spool := file.place("spool"):
+            found.spool = Path(spool)
+        return found
+
 
 class Location(click.ParamType[StoreLocation]):
-    """Where a store is."""
+    """Reads where a store is."""
 
     name = "place"
 
@@ -49,7 +62,7 @@ class Location(click.ParamType[StoreLocation]):
 
 
 class Folder(click.ParamType[Path]):
-    """A path, in which ``~`` is one's home."""
+    """Reads a path, in which ``~`` is one's home."""
 
     name = "path"
 
@@ -77,12 +90,15 @@ def places(command: Command) -> Command:
     def wrapped(
         ctx: click.Context, /, *args: Any, store: StoreLocation | None, spool: Path | None, **rest: Any
     ) -> Any:
-        found = ctx.ensure_object(Places)
+        with told():
+            found = ctx.find_object(Places) or Places.configured()
+        ctx.obj = found
         for name, value in (("store", store), ("spool", spool)):
             source = ctx.get_parameter_source(name)
             inherited = ctx.parent is not None and source is not click.core.ParameterSource.COMMANDLINE
             if value is not None and not inherited:
                 setattr(found, name, value)
+                found.store_given |= name == "store"
         with told():
             return command(*args, places=found, **rest)
 
@@ -91,7 +107,7 @@ def places(command: Command) -> Command:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Tell an expected failure on one line, with the right exit code."""
+    """Report an expected failure on one line, with the right exit code."""
     try:
         yield
     except Invalid as error:
@@ -106,8 +122,20 @@ def told() -> Iterator[None]:
 
 @contextmanager
 def open_store(places: Places, *, create: bool = False) -> Iterator[TokenStore]:
-    """The token store, closed at the end; made only where `create` says so, so that a typo is noticed."""
-    store = TokenStore.open(places.store, create=create, origin=of_process(places.actor))
+    """Open the token store, closed at the end.
+
+    It is made only where `create` says so, so that a typo is noticed.
+    """
+    from store.tokens.store import TokenStore  # noqa: PLC0415 - its engines take 0.2 s to load
+
+    try:
+        store = TokenStore.open(places.store, create=create, origin=of_process(places.actor))
+    except NotFound as error:
+        if places.store_given:
+            raise
+        raise NotFound(
+            f"there is no token store at {places.store}; `llmproxy project create` makes one."
+        ) from error
     try:
         yield store
     finally:
@@ -115,12 +143,12 @@ def open_store(places: Places, *, create: bool = False) -> Iterator[TokenStore]:
 
 
 class PriceFile(click.ParamType["Prices"]):
-    """The path of a file of prices, which is read and checked at once."""
+    """Reads the path of a file of prices, which is read and checked at once."""
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Prices:
-        from addons.cost import BadPrices, read_prices  # noqa: PLC0415 - prices take 0.2 s to load
+        from addons.recording.cost import BadPrices, read_prices  # noqa: PLC0415 - prices take 0.2 s to load
 
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]
@@ -140,7 +168,7 @@ prices_option = click.option(
 
 
 class Expiry(click.ParamType[datetime | str]):
-    """A time from now (``30d``, ``12h``), a date, a time (RFC 3339), or ``never``."""
+    """Reads a time to come: from now (``30d``, ``12h``), a date, a time (RFC 3339), or ``never``."""
 
     name = "time"
 
@@ -148,13 +176,13 @@ class Expiry(click.ParamType[datetime | str]):
         if isinstance(value, datetime):
             return value
         try:
-            return moments.expiry(value) or moments.NEVER
+            return times.coming(value) or times.NEVER
         except Invalid as error:
             self.fail(str(error), param, ctx)
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time, such as ``90d`` or ``1h``."""
+    """Reads a length of time, such as ``90d`` or ``1h``."""
 
     name = "duration"
 
@@ -162,13 +190,13 @@ class Duration(click.ParamType[timedelta]):
         if isinstance(value, timedelta):
             return value
         try:
-            return moments.duration(value)
+            return times.duration(value)
         except Invalid as error:
             self.fail(str(error), param, ctx)
 
 
 class Pair(click.ParamType[tuple[str, str]]):
-    """``KEY=VALUE``."""
+    """Reads ``KEY=VALUE``."""
 
     name = "key=value"
 

@@ -1,4 +1,4 @@
-"""One line of progress on a terminal; nothing in a pipe."""
+"""Show one line of progress on a terminal; nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProgressLine:
             self._status.update("  ".join(self.text(name, of) for name, of in list(totals.items())))
 
     def text(self, name: str, totals: Totals) -> str:
-        """Such as ``file: 1,200 sent, 300/s, lag 2 s, 0.1 MB left, 0 retries, 0 dead letters``."""
+        """Write such as ``file: 1,200 sent, 300/s, lag 2 s, 0.1 MB left, 0 retries, 0 dead letters``."""
         lag = totals.lag(time.time())
         return (
             f"{name}: {totals.sent:,} sent, {self._rate(name, totals.sent):,.0f}/s, lag {lag:,.0f} s, "
@@ -49,13 +49,13 @@ class ProgressLine:
         )
 
     def log_handler(self) -> logging.Handler:
-        """Warnings above the line on a terminal, plain lines on stderr in a pipe."""
+        """Show warnings above the line on a terminal, plain lines on stderr in a pipe."""
         if not self._console.is_terminal:
             return logging.StreamHandler()
         return RichHandler(console=self._console, show_path=False, show_level=False)
 
     def _rate(self, name: str, sent: int) -> float:
-        """Events per second, lately."""
+        """Give the events per second, lately."""
         now = time.monotonic()
         seen = self._seen.setdefault(name, deque([(now, sent)]))
         seen.append((now, sent))

@@ -1,7 +1,41 @@
 """Settings of all tests."""
 
+import logging
+import os
+import socketserver
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+
+def _log_error(*_: object) -> None:
+    logging.getLogger(__name__).debug("a stand-in's client went away", exc_info=True)
+
+
+# Threads of servers write a traceback to what is stderr at that moment: the output of another test's command.
+socketserver.BaseServer.handle_error = _log_error  # type: ignore[method-assign]
+
+EXAMPLES = os.environ.get("LLMPROXY_TEST_EXAMPLES", "")
+
+# Without bytecode each of the processes that tests start compiles all its modules anew: seconds, each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Test machines are shared and noisy: how long one example takes says nothing.
+# CI takes the same examples each time, so that a change is judged by what it changed. To search for new ones:
+# LLMPROXY_TEST_EXAMPLES=5000 pytest tests/addons
 settings.register_profile("llmproxy", deadline=None, print_blob=True)
-settings.load_profile("llmproxy")
+settings.register_profile("ci", settings.get_profile("llmproxy"), derandomize=True, database=None)
+settings.register_profile("search", settings.get_profile("llmproxy"), max_examples=int(EXAMPLES or 100))
+settings.load_profile("search" if EXAMPLES else "ci" if "LLMPROXY_CI" in os.environ else "llmproxy")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that may take longest, or in the end the workers would wait for one of them."""
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda item: -len(marks[item.path] & {"live", "slow"}))

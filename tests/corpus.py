@@ -62,7 +62,12 @@ def reported_usage(exchange: dict[str, Any]) -> tuple[int, int] | None:
         usage = json.loads(response_body(exchange)).get("usage") or usage
     for inputs, outputs in (("input_tokens", "output_tokens"), ("prompt_tokens", "completion_tokens")):
         if usage and inputs in usage:
-            found = usage[inputs], usage.get(outputs) or 0
+            given = usage[inputs]
+            written = usage.get(outputs) or 0
+            details = usage.get(outputs.replace("tokens", "tokens_details")) or {}
+            # Thinking is output, also where it is beside it: the total shows that, or that it is larger.
+            beside = thought if (thought := details.get("reasoning_tokens") or 0) > written else 0
+            found = given, max(written + beside, (usage.get("total_tokens") or 0) - given)
             return found if any(found) else None
     return None
 

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from addons.management_api.errors import busy
 from store.audit.origin import Origin
-from store.engine import engine_of
-from store.location import StoreLocation
-from store.tokens import TokenStore
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.tokens.store import TokenStore
 
 MOST_WAITING = 64
 T = TypeVar("T")
@@ -20,13 +20,13 @@ T = TypeVar("T")
 class StoreThread:
     """Does one thing after another, each on a connection of its own: the store may have been replaced."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(self, location: StoreLocation, *, threads: int = 1) -> None:
         self._location = location
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="llmproxy-management")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="llmproxy-management")
         self._waiting = 0
 
     async def do(self, work: Callable[[TokenStore], T], origin: Origin) -> T:
-        """The result of `work`, on record as done by `origin`. Raises StoreError and ApiError."""
+        """Give the result of `work`, on record as done by `origin`. Raises StoreError and ApiError."""
         if self._waiting >= MOST_WAITING:
             raise busy()
         self._waiting += 1

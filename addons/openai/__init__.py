@@ -1,4 +1,4 @@
-"""What passes between clients and OpenAI-shaped servers, understood.
+"""Understand what passes between clients and OpenAI-shaped servers.
 
 Pure functions over bytes, headers and dicts: no mitmproxy, no files, no network (the vocabularies of
 :mod:`addons.openai.vocabulary` are read from disk, once).
@@ -12,9 +12,9 @@ Pure functions over bytes, headers and dicts: no mitmproxy, no files, no network
 ('gpt-4o', 9)
 """
 
-from addons.openai.first_token import first_content
-from addons.openai.messages import ApiError, Request, Response, Summary
-from addons.openai.summary import summarize
-from addons.openai.usage import Usage
+from addons.openai.answers.first_token import first_content
+from addons.openai.answers.summary import summarize
+from addons.openai.http.messages import ApiError, Request, Response, Summary
+from addons.openai.usage.usage import Usage
 
 __all__ = ["ApiError", "Request", "Response", "Summary", "Usage", "first_content", "summarize"]

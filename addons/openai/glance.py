@@ -1,4 +1,4 @@
-"""What a request asks for, told in microseconds: the event loop waits for the answer.
+"""Read what a request asks for in microseconds: the event loop waits for the answer.
 
 An exact count of the input takes milliseconds; here it is estimated from the length of its texts, and rather
 too low than too high.
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from addons.openai.agent_session import AgentSession, session_in
 from addons.openai.users import users_in
 
 PARSED_BYTES = 32 * 1024
@@ -28,7 +29,7 @@ TEXTS = frozenset({"messages", "content", "text", "input", "prompt", "instructio
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """None where nothing could be told."""
+    """Holds what a request asks for; None where nothing could be told."""
 
     model: str | None = None
     stream: bool | None = None
@@ -36,6 +37,8 @@ class Glance:
     """Those whom the request names, by member."""
     input_tokens: int | None = None
     """Estimated."""
+    session: AgentSession | None = None
+    """What its `client_metadata` says of an agent's session."""
 
 
 def glance(body: bytes) -> Glance:
@@ -46,6 +49,11 @@ def glance(body: bytes) -> Glance:
         value = json.loads(body) if body else None
     except (ValueError, RecursionError):
         return Glance()
+    return glance_at(value, body)
+
+
+def glance_at(value: Any, body: bytes) -> Glance:
+    """Give the same for a body that has been parsed."""
     if not isinstance(value, dict):
         return Glance()
     model = value.get("model")
@@ -53,20 +61,24 @@ def glance(body: bytes) -> Glance:
         model if isinstance(model, str) and model else None,
         value.get("stream") is True,
         users_in(value.get("safety_identifier"), value.get("user"), value.get("metadata")),
-        _characters(value) // CHARACTERS_PER_TOKEN,
+        _characters(value) // CHARACTERS_PER_TOKEN if len(body) <= PARSED_BYTES else _by_length(body),
+        session_in(value),
     )
 
 
 def _at_the_ends(body: bytes) -> Glance:
     match = MODEL.search(body[:ENDS]) or MODEL.search(body[-ENDS:])
     model = match[1].decode("utf-8", "replace") if match else None
+    return Glance(model, input_tokens=_by_length(body))
+
+
+def _by_length(body: bytes) -> int | None:
     # Images and files are billed by other rules than their length.
-    tokens = None if any(mark in body for mark in INLINE_DATA) else len(body) // CHARACTERS_PER_TOKEN
-    return Glance(model, input_tokens=tokens)
+    return None if any(mark in body for mark in INLINE_DATA) else len(body) // CHARACTERS_PER_TOKEN
 
 
 def _characters(value: Mapping[str, Any]) -> int:
-    """The length of all text for the model in `value`."""
+    """Give the length of all text for the model in `value`."""
     total = 0
     todo = [item for key, item in value.items() if key in TEXTS]
     while todo:

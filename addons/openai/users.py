@@ -1,4 +1,4 @@
-"""The users whom a request names."""
+"""Find the users whom a request names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def users_in(safety_identifier: Any, user: Any, metadata: Any) -> dict[str, str]:
-    """Those whom these members of a request name, by member, the one that counts most first."""
+    """Give those whom these members of a request name, by member, the one that counts most first."""
     said = {
         "safety_identifier": safety_identifier,
         "user": user,

@@ -1,4 +1,4 @@
-"""The tokenizer's vocabularies: where they are kept, and which model uses which.
+"""Find the tokenizer's vocabularies: where they are kept, and which model uses which.
 
 They are read from a folder and never fetched: a proxy must not wait for, or depend on, somebody else's host
 while it serves. ``llmproxy tokenizers install`` fills the folder.
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """One vocabulary file; its address and hash are tiktoken's own (tests compare them)."""
+    """Describes one vocabulary file; its address and hash are tiktoken's own (tests compare them)."""
 
     name: str
     sha256: str
@@ -34,11 +34,11 @@ class Vocabulary:
 
     @property
     def key(self) -> str:
-        """The file's name in a cache folder of tiktoken."""
+        """Give the file's name in a cache folder of tiktoken."""
         return hashlib.sha1(self.url.encode(), usedforsecurity=False).hexdigest()
 
     def is_in(self, folder: Path) -> bool:
-        """Whether `folder` has the file, unaltered."""
+        """Tell whether `folder` has the file, unaltered."""
         try:
             return hashlib.sha256((folder / self.key).read_bytes()).hexdigest() == self.sha256
         except OSError:
@@ -65,7 +65,7 @@ ENCODINGS = (
 
 
 def cache_folder() -> Path:
-    """``TIKTOKEN_CACHE_DIR``, else ``$LLMPROXY_CACHE/tiktoken``, else ``~/.cache/llmproxy/tiktoken``."""
+    """Give ``TIKTOKEN_CACHE_DIR``, else ``$LLMPROXY_CACHE/tiktoken``, else ``~/.cache/llmproxy/tiktoken``."""
     if folder := os.environ.get("TIKTOKEN_CACHE_DIR"):
         return Path(folder)
     cache = os.environ.get("LLMPROXY_CACHE")
@@ -73,7 +73,7 @@ def cache_folder() -> Path:
 
 
 def normalise(model: str) -> str:
-    """The base model's name: without case, provider prefix, or the parts that fine-tuning adds.
+    """Give the base model's name: without case, provider prefix, or the parts that fine-tuning adds.
 
     >>> normalise("ft:gpt-4.1-mini-2025-04-14:acme::BkaILRSh")
     'gpt-4.1-mini-2025-04-14'
@@ -97,7 +97,7 @@ _kept = lru_cache(maxsize=1024)(_normalise)
 
 
 def encoding_name(model: str | None) -> tuple[str, bool]:
-    """The encoding of a model, and whether that is known rather than assumed."""
+    """Give the encoding of a model, and whether that is known rather than assumed."""
     name = normalise(model or "")
     for pattern, encoding in ENCODINGS:
         if pattern.match(name):
@@ -109,7 +109,10 @@ _loaded: dict[str, tiktoken.Encoding | None] = {}
 
 
 def load(name: str) -> tiktoken.Encoding | None:
-    """The encoding, or None, with one warning, where its vocabulary is not installed. Takes 0.3 s, once."""
+    """Give the encoding, or None, with one warning, where its vocabulary is not installed.
+
+    Takes 0.3 s, once.
+    """
     if name not in _loaded:
         _loaded[name] = _load(name)
     return _loaded[name]

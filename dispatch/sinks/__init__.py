@@ -1,4 +1,4 @@
-"""Where events go. A sink is one small class; :mod:`dispatch.service` does the rest."""
+"""Send events to a backend. A sink is one small class; :mod:`dispatch.service` does the rest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,31 @@ from store.spool import Record
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that this backend will never take, and why."""
+    """Holds a record that this backend will never take, and why."""
 
     record: Record
     reason: str
 
 
+MANY = 10
+"""So many events are not all bad by themselves, and for the same reason."""
+
+
+def failed_alike(rejected: Sequence[Rejected]) -> str | None:
+    """Return why a whole request was refused, where it is rather the settings' fault than that of its events.
+
+    `rejected`: all events of the request. Nothing of it may be put aside then: it is sent again when a person
+    has mended what is wrong.
+    """
+    reasons = {each.reason for each in rejected}
+    if len(rejected) < MANY or len(reasons) != 1:
+        return None
+    return f"{reasons.pop()} (the same for all {len(rejected)} events: the settings are wrong, not they)"
+
+
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Records that go out in one request, in the form in which they go out."""
+    """Holds records that go out in one request, in the form in which they go out."""
 
     records: Sequence[Record]
     content: Any
@@ -30,7 +46,7 @@ class Parcel:
 
 @dataclass(slots=True)
 class Plan:
-    """A batch, cut into requests."""
+    """Holds a batch, cut into requests."""
 
     parcels: list[Parcel] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -39,7 +55,7 @@ class Plan:
 
 
 class Sink(Protocol):
-    """One backend."""
+    """Sends to one backend."""
 
     name: str
 
@@ -67,19 +83,24 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Readable(Protocol):
-    """A sink that can be asked what it holds, for `llmproxy prove`."""
+    """Is a sink that can be asked what it holds, for `llmproxy prove`."""
 
     def delivered(self, since: datetime) -> Iterator[Mapping[str, Any]]:
-        """The messages from `since` on, in any order, each as often as it is there. Raises DeliveryError."""
+        """Yield the messages from `since` on, in any order, each as often as it is there.
+
+        Raises DeliveryError.
+        """
         ...
 
 
 @runtime_checkable
 class Beating(Protocol):
-    """What a sink may do besides: tell its backend that the dispatcher lives, though nothing is sent."""
+    """Is a sink that can also show its backend that the dispatcher lives, though nothing is sent."""
 
     def beat(self, backlog: int) -> None:
-        """Called between batches of a dispatcher that follows its spool, so never while one is stuck.
+        """Show the backend that the dispatcher lives.
+
+        Called between batches of a dispatcher that follows its spool, so never while one is stuck.
 
         `backlog`: bytes that are left in the spool. Says nothing when it fails: what follows will.
         """

@@ -1,4 +1,4 @@
-"""Events as JSON Lines in a file, for people, tests and log shippers."""
+"""Write events as JSON Lines into a file, for people, tests and log shippers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Any
 import zstandard
 
 from dispatch.errors import Misconfigured, Unavailable
-from dispatch.message import encode, message
+from dispatch.message import lines
 from dispatch.proof import as_record
 from dispatch.sinks import Parcel, Plan, Rejected
+from store.core.private_files import make_folder
 from store.spool import Record
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,11 @@ class FileSink:
         shape: str = "usage",
         include_content: bool = False,
     ) -> None:
-        """`rotate_size` in bytes; `rotate_every` in seconds: a file holds what was written within one such
-        period of UTC. `keep`: how many rotated files are left; None: all."""
+        """Take `rotate_size` in bytes, `rotate_every` in seconds, and `keep`, how many rotated files are
+        left.
+
+        A file holds what was written within one period `rotate_every` of UTC. `keep` is None for all.
+        """
         self._path = output
         self._rotate_size = rotate_size
         self._rotate_every = rotate_every
@@ -58,15 +62,14 @@ class FileSink:
         self._shape = shape
 
     def plan(self, records: Sequence[Record]) -> Plan:
-        lines = [
-            encode(message(record.value, include_content=self._include_content, shape=self._shape))
-            for record in records
-        ]
-        return Plan([Parcel(records, "".join(f"{line}\n" for line in lines).encode())])
+        values = (record.value for record in records)
+        return Plan(
+            [Parcel(records, lines(values, include_content=self._include_content, shape=self._shape))]
+        )
 
     def send(self, parcel: Parcel) -> list[Rejected]:
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path.parent, parents=True)
             self._rotate_if_due()
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
@@ -135,7 +138,7 @@ class FileSink:
         return every > 0 and found.st_mtime // every != time.time() // every
 
     def _rotated(self) -> list[Path]:
-        """Rotated files, oldest first. A compressed one that is whole stands for its original."""
+        """Give rotated files, oldest first. A compressed one that is whole stands for its original."""
         pattern = re.compile(
             rf"{re.escape(self._path.stem)}-\d{{8}}T\d{{6}}Z-\d{{4}}{re.escape(self._path.suffix)}(\.zst)?"
         )

@@ -1,8 +1,9 @@
-"""Helicone, by its custom log: one request for each call, several at a time.
+"""Send to Helicone, by its custom log: one request for each call, several at a time.
 
 Source: Helicone's documentation of the custom log and of its headers, and the checks in its worker. Worth
 knowing: properties are read from `meta` by older servers and from HTTP headers by newer ones, so they are in
-both; without `timing` newer servers take the time of arrival; a 200 whose body is an error was not stored;
+both; without `timing` newer servers take the time of arrival; a success is `ok` with a header `helicone-id`,
+and a 200 whose body is an error was not stored;
 a request id that is no UUID of version 1 to 5 is replaced, so it is derived from the `event_id`.
 """
 
@@ -20,10 +21,11 @@ import msgspec
 
 from dispatch.errors import DeliveryError, Misconfigured
 from dispatch.message import encode
-from dispatch.sinks import Parcel, Plan, Rejected
-from dispatch.sinks.calls import Call, call, mapping, whole
-from dispatch.sinks.http import Endpoint, Failed, Refused
+from dispatch.sinks import Parcel, Plan, Rejected, failed_alike
+from dispatch.sinks.calls import Call, call
+from dispatch.sinks.http import Answer, Endpoint, Failed, Refused
 from dispatch.sinks.isolate import Item, Work
+from store.core.codes import Outcome
 from store.spool import Record
 
 URL = "https://api.worker.helicone.ai/custom/v1/log"
@@ -33,13 +35,15 @@ CANCELLED = -3
 MAX_BYTES = 10 * 2**20
 """Of one request's body."""
 PARCEL = 100
+OK = (b"ok", b'"ok"')
+"""What Helicone answers to a log that it has stored."""
 NAMESPACE = uuid.UUID("6f0a8f0e-3f0c-5e0b-9d52-7b8f6a3f5b10")
 """Ours, for the ids that are derived from event ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request."""
+    """Holds one request."""
 
     data: bytes
     headers: Mapping[str, str]
@@ -58,7 +62,7 @@ class HeliconeSink:
         connections: int = 8,
         include_content: bool = False,
     ) -> None:
-        """Raises Misconfigured where `endpoint` is no URL."""
+        """Raise Misconfigured where `endpoint` is no URL."""
         headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
         self._endpoint = Endpoint("helicone", endpoint, headers, connections=connections)
         self._pool = ThreadPoolExecutor(connections, "helicone")
@@ -84,20 +88,23 @@ class HeliconeSink:
         return plan
 
     def send(self, parcel: Parcel) -> list[Rejected]:
-        """What was taken is not sent again when the rest is: an id twice would be a call twice."""
+        """Give what was taken is not sent again when the rest is: an id twice would be a call twice."""
         work: Work = parcel.content
         attempt = _Attempt(self._endpoint)
         outcomes = list(self._pool.map(attempt.send, work.items))
         failed = [error for error in outcomes if isinstance(error, DeliveryError)]
-        broken = [item for item, found in zip(work.items, outcomes, strict=True) if isinstance(found, Failed)]
-        blamed = bool(broken) and work.to_blame(lambda: attempt.taken > 0 or self._alive())
-        left = []
+        broken = any(isinstance(error, Failed) for error in failed)
+        blamed = broken and work.to_blame(lambda: attempt.taken > 0 or self._alive())
+        left, rejected = [], []
         for item, found in zip(work.items, outcomes, strict=True):
             if isinstance(found, Refused) or (blamed and isinstance(found, Failed)):
-                work.rejected.append(Rejected(item.record, str(found)))
+                rejected.append(Rejected(item.record, str(found)))
             elif found is not None:
                 left.append(item)
+        if len(rejected) == len(parcel.records) and (reason := failed_alike(rejected)):
+            raise Misconfigured(reason)
         work.items = left
+        work.rejected += rejected
         if left:
             raise next((error for error in failed if isinstance(error, Misconfigured)), None) or next(
                 error for error in failed if not isinstance(error, Refused)
@@ -105,9 +112,9 @@ class HeliconeSink:
         return work.rejected
 
     def check(self) -> str:
-        """An empty object is refused by every version, but only after the key was looked at."""
+        """Send an empty object, which every version refuses, but only after the key was looked at."""
         try:
-            self._endpoint.post(b"{}")
+            _expect_taken(self._endpoint, self._endpoint.post(b"{}"))
         except Refused:
             return f"{self._endpoint.url} knows the key"
         except Failed:
@@ -120,7 +127,7 @@ class HeliconeSink:
 
     def _alive(self) -> bool:
         try:
-            self._endpoint.post(b"{}")
+            _expect_taken(self._endpoint, self._endpoint.post(b"{}"))
         except Refused:
             return True
         except DeliveryError:
@@ -129,7 +136,7 @@ class HeliconeSink:
 
 
 class _Attempt:
-    """One go at the items of a parcel; after a failure that concerns them all, the rest is not tried."""
+    """Tries the items of a parcel once; after a failure that concerns them all, the rest is not tried."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.taken = 0
@@ -137,13 +144,12 @@ class _Attempt:
         self._stopped_by: DeliveryError | None = None
 
     def send(self, item: Item) -> DeliveryError | None:
-        """None where it was taken."""
+        """Send an item; give None where it was taken."""
         if self._stopped_by is not None:
             return self._stopped_by
         body: Body = item.content
         try:
-            answer = self._endpoint.post(body.data, body.headers)
-            _raise_inner_error(answer.body)
+            _expect_taken(self._endpoint, self._endpoint.post(body.data, body.headers))
         except (Refused, Failed) as error:
             return error
         except DeliveryError as error:
@@ -153,27 +159,30 @@ class _Attempt:
         return None
 
 
-def _raise_inner_error(body: bytes) -> None:
-    """A 200 may hold an error: the log was not stored."""
+def _expect_taken(endpoint: Endpoint, answer: Answer) -> None:
+    """Raise DeliveryError unless an answer of 2xx is Helicone's, and says that the log was stored."""
     try:
-        found = msgspec.json.decode(body)
+        found = msgspec.json.decode(answer.body)
     except msgspec.DecodeError:
-        return
-    if isinstance(found, Mapping) and found.get("error"):
-        raise Failed(f"helicone: answers 200 with an error: {str(found['error'])[:300]}")
+        found = None
+    if isinstance(found, Mapping):
+        if found.get("error"):
+            raise Failed(f"helicone: answers {answer.status} with an error: {str(found['error'])[:300]}")
+    elif "helicone-id" not in answer.headers and answer.body.strip().lower() not in OK:
+        raise endpoint.stranger(answer.status, answer.body)
 
 
 def payload(found: Call) -> dict[str, Any]:
-    """The body of the custom log."""
-    shown = found.shown
-    model = shown.get("model_requested") or shown.get("model")
+    """Give the body of the custom log."""
+    event = found.event
+    model = event.model_requested or event.model
     request = found.request
     if not isinstance(request, Mapping):
         request = {"model": model} if model else {}
-    first = whole(shown.get("time_to_first_token_ms"))
+    first = event.time_to_first_token_ms
     return {
         "providerRequest": {
-            "url": shown.get("path") or PATHLESS,
+            "url": event.path or PATHLESS,
             "json": request,
             "meta": {**_reference_names(found), **headers(found, ascii_only=False)},
         },
@@ -187,20 +196,22 @@ def payload(found: Call) -> dict[str, Any]:
 
 
 def headers(found: Call, *, ascii_only: bool = True) -> dict[str, str]:
-    """Helicone's own: who, and what to filter by. HTTP takes ASCII only; the rest is in the body alone."""
-    shown = found.shown
-    claims = mapping(shown.get("request_metadata"))
+    """Write Helicone's own headers: who, and what to filter by.
+
+    HTTP takes ASCII only; the rest is in the body alone.
+    """
+    event = found.event
     properties = {
-        **{f"Request-{name}": text for name, text in claims.items()},
+        **{f"Request-{name}": text for name, text in event.request_metadata.items()},
         "Event-Id": found.id,
-        "Outcome": shown.get("outcome"),
-        "Endpoint": shown.get("endpoint"),
-        "Project": shown.get("project_name") or shown.get("project_id"),
-        "Project-Id": shown.get("project_id"),
-        "Token-Id": shown.get("token_id"),
-        "Cost-Usd": mapping(shown.get("cost")).get("usd"),
-        "Usage-Source": mapping(shown.get("usage")).get("source"),
-        **mapping(shown.get("token_metadata")),
+        "Outcome": event.outcome,
+        "Endpoint": event.endpoint,
+        "Project": event.project_name or event.project_id,
+        "Project-Id": event.project_id,
+        "Token-Id": event.token_id,
+        "Cost-Usd": found.usd,
+        "Usage-Source": found.usage_source,
+        **event.token_metadata,
     }
     made = {
         f"Helicone-Property-{re.sub('[^A-Za-z0-9-]', '-', name)}": str(value)
@@ -216,37 +227,36 @@ def headers(found: Call, *, ascii_only: bool = True) -> dict[str, str]:
 
 
 def _reference_names(found: Call) -> dict[str, str]:
-    """The flat strings that the reference system puts into `meta`."""
+    """Give the flat strings that the reference system puts into `meta`."""
     names = ("method", "path", "model", "request_id", "project_id", "token_id")
-    provider = "azure" if str(found.shown.get("host")).endswith(".azure.com") else "openai"
-    flat = {name: str(found.shown[name]) for name in names if found.shown.get(name) is not None}
+    provider = "azure" if (found.event.host or "").endswith(".azure.com") else "openai"
+    flat = {name: value for name in names if (value := getattr(found.event, name)) is not None}
     return {**flat, "provider": provider, "Helicone-Provider": provider}
 
 
 def _status(found: Call) -> int:
-    if found.shown.get("outcome") == "client_aborted":
+    if found.event.outcome == Outcome.CLIENT_ABORTED:
         return CANCELLED
-    status = whole(found.shown.get("status"))
-    return 500 if status is None else status
+    return 500 if found.event.status is None else found.event.status
 
 
 def _response(found: Call) -> dict[str, Any]:
-    """The answer where it may be shown; its usage, in the names of chat completions, in any case."""
+    """Give the answer where it may be shown; its usage, in the names of chat completions, in any case."""
     body = found.response
     shown: dict[str, Any] = dict(body) if isinstance(body, Mapping) else {}
     if body is not None and not isinstance(body, Mapping):
         shown["note"] = "response was not JSON; omitted"
-    for name, value in (("id", found.shown.get("response_id")), ("model", found.shown.get("model"))):
+    for name, value in (("id", found.event.response_id), ("model", found.event.model)):
         if value and name not in shown:
             shown[name] = value
-    if isinstance(error := found.shown.get("error"), Mapping) and "error" not in shown:
-        shown["error"] = error
+    if found.error_fields is not None and "error" not in shown:
+        shown["error"] = found.error_fields
     usage = {
-        "prompt_tokens": found.tokens("input_tokens"),
-        "completion_tokens": found.tokens("output_tokens"),
-        "total_tokens": found.tokens("total_tokens"),
-        "prompt_tokens_details": found.details("input") or None,
-        "completion_tokens_details": found.details("output") or None,
+        "prompt_tokens": found.usage.input_tokens,
+        "completion_tokens": found.usage.output_tokens,
+        "total_tokens": found.usage.total_tokens,
+        "prompt_tokens_details": found.usage.input_tokens_details or None,
+        "completion_tokens_details": found.usage.output_tokens_details or None,
     }
     if known := {name: value for name, value in usage.items() if value is not None}:
         shown["usage"] = known
@@ -254,6 +264,6 @@ def _response(found: Call) -> dict[str, Any]:
 
 
 def _time(moment: datetime) -> dict[str, int]:
-    """Whole seconds since 1970, and the milliseconds beyond."""
+    """Give whole seconds since 1970, and the milliseconds beyond."""
     seconds, milliseconds = divmod(round(moment.timestamp() * 1000), 1000)
     return {"seconds": seconds, "milliseconds": milliseconds}

@@ -1,4 +1,4 @@
-"""Lunary, by its ingest route: a start and an end for each call, many calls in one request.
+"""Send to Lunary, by its ingest route: a start and an end for each call, many calls in one request.
 
 Source: the server's ingest code and its documentation. Worth knowing: an answer of 200 holds one result for
 each event, in an order of its own; a start whose run exists already was delivered before; an end without its
@@ -18,8 +18,8 @@ from dispatch.message import encode
 from dispatch.sinks import Parcel, Plan, Rejected
 from dispatch.sinks.calls import Call, call, mapping
 from dispatch.sinks.http import Endpoint, Failed
-from dispatch.sinks.isolate import Item, Work, answers, isolate
-from store.models import rfc3339
+from dispatch.sinks.isolate import Item, Work, isolate
+from store.core.times import rfc3339
 from store.spool import Record
 
 URL = "https://api.lunary.ai/v1/runs/ingest"
@@ -40,7 +40,7 @@ class LunarySink:
     name = "lunary"
 
     def __init__(self, *, api_key: str, endpoint: str = URL, include_content: bool = False) -> None:
-        """Raises Misconfigured where `endpoint` is no URL."""
+        """Raise Misconfigured where `endpoint` is no URL."""
         headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
         self._endpoint = Endpoint("lunary", endpoint, headers, read_seconds=READ_SECONDS)
         self._include_content = include_content
@@ -66,21 +66,18 @@ class LunarySink:
 
     def send(self, parcel: Parcel) -> list[Rejected]:
         work: Work = parcel.content
-        return isolate(work.items, work, self._post, self._alive)
+        return isolate(work, self._post, self.check)
 
     def check(self) -> str:
-        self._endpoint.post(b'{"events":[]}')
+        self._results(b'{"events":[]}')
         return f"{self._endpoint.url} knows the key"
 
     def close(self) -> None:
         self._endpoint.close()
 
-    def _alive(self) -> bool:
-        return answers(self.check)
-
     def _post(self, items: Sequence[Item]) -> list[Rejected]:
         body = b'{"events":[' + b",".join(item.content for item in items) + b"]}"
-        errors = _errors(self._endpoint.post(body).body)
+        errors = self._results(body)
         rejected = []
         for item in items:
             # A run that is missing from the answer is not known to be stored.
@@ -92,60 +89,56 @@ class LunarySink:
             raise Failed(f"{rejected[0].reason} (as for all {len(items)} calls of the request)")
         return rejected
 
+    def _results(self, body: bytes) -> dict[str, list[str]]:
+        """Post; return what the answer says of each run, an empty text where an event was stored."""
+        answer = self._endpoint.post(body)
+        try:
+            results = msgspec.json.decode(answer.body)["results"]
+            found: dict[str, list[str]] = {}
+            for result in results:
+                text = "" if result["success"] else str(result.get("error") or "not stored, without a reason")
+                found.setdefault(str(result["id"]), []).append(text)
+            return found
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+            raise self._endpoint.stranger(answer.status, answer.body) from error
+
 
 def _parcel(items: list[Item]) -> Parcel:
     return Parcel([item.record for item in items], Work(items))
 
 
-def _errors(body: bytes) -> dict[str, list[str]]:
-    """What the answer says of each run; an empty text where an event was stored."""
-    try:
-        results = msgspec.json.decode(body)["results"]
-        found: dict[str, list[str]] = {}
-        for result in results:
-            text = "" if result["success"] else str(result.get("error") or "not stored, without a reason")
-            found.setdefault(str(result["id"]), []).append(text)
-        return found
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
-        raise Failed(f"lunary: an answer that can't be read: {body[:200]!r}") from error
-
-
 def events(found: Call) -> Iterator[dict[str, Any]]:
     """Start and end, or start and error."""
-    shown = found.shown
+    event, usage = found.event, found.usage
     request = mapping(found.request)
-    common: dict[str, Any] = {"type": TYPES.get(str(shown.get("endpoint")), "llm"), "runId": found.id}
+    common: dict[str, Any] = {"type": TYPES.get(event.endpoint or "", "llm"), "runId": found.id}
     start = {
         **common,
         "event": "start",
         "timestamp": rfc3339(found.start),
-        "name": shown.get("model") or shown.get("model_requested"),
+        "name": event.model or event.model_requested,
         "userId": found.user_id,
-        "tags": [value for value in (shown.get("endpoint"), shown.get("project_name")) if value],
+        "tags": [value for value in (event.endpoint, event.project_name) if value],
         "metadata": _metadata(found),
         "params": {name: request[name] for name in PARAMETERS if name in request},
         "input": _input(request),
     }
     yield _known(start)
-    prompt, completion = found.tokens("input_tokens"), found.tokens("output_tokens")
+    prompt, completion = usage.input_tokens, usage.output_tokens
     end = {**common, "event": "end", "timestamp": rfc3339(found.end)}
     if found.failed and not (prompt or completion):
-        error = mapping(shown.get("error"))
-        said = [str(error[name]) for name in ("code", "type", "message") if error.get(name)]
+        error = found.error
+        said = [text for text in (error.code, error.type, error.message) if text]
         yield _known({**end, "event": "error", "error": {"message": ": ".join([_outcome(found), *said])}})
         return
-    usage = {
-        "prompt": prompt,
-        "completion": completion,
-        "promptCached": found.details("input").get("cached_tokens"),
-    }
+    cached = usage.input_tokens_details.get("cached_tokens")
     end["output"] = _output(found.response)
-    end["tokensUsage"] = _known(usage)
+    end["tokensUsage"] = _known({"prompt": prompt, "completion": completion, "promptCached": cached})
     yield _known(end)
 
 
 def _metadata(found: Call) -> dict[str, Any]:
-    """One level of texts and numbers: the server keeps no more. Pairs hide none of our names.
+    """Give one level of texts and numbers: the server keeps no more. Pairs hide none of our names.
 
     Nor do those of the request hide the token's.
     """
@@ -153,14 +146,11 @@ def _metadata(found: Call) -> dict[str, Any]:
         *("method", "path", "status", "duration_ms", "request_id", "project_id", "token_id", "outcome"),
         *("endpoint", "time_to_first_token_ms", "service_tier", "upstream_request_id"),
     )
-    own = {name: found.shown.get(name) for name in names}
-    own["cost_usd"] = mapping(found.shown.get("cost")).get("usd")
-    own["usage_source"] = mapping(found.shown.get("usage")).get("source")
-    claims = {
-        f"request_metadata.{name}": text
-        for name, text in mapping(found.shown.get("request_metadata")).items()
-    }
-    return _known({**claims, **mapping(found.shown.get("token_metadata")), **_known(own)})
+    event = found.event
+    own = {name: getattr(event, name) for name in names}
+    own |= {"cost_usd": found.usd, "usage_source": found.usage_source}
+    claims = {f"request_metadata.{name}": text for name, text in event.request_metadata.items()}
+    return _known({**claims, **event.token_metadata, **_known(own)})
 
 
 def _input(request: Mapping[str, Any]) -> Any:
@@ -171,7 +161,7 @@ def _input(request: Mapping[str, Any]) -> Any:
 
 
 def _output(response: Any) -> Any:
-    """The message of a chat completion; what the other APIs answered as it is."""
+    """Give the message of a chat completion; what the other APIs answered as it is."""
     if not isinstance(response, Mapping):
         return response
     choices = response.get("choices")
@@ -182,8 +172,8 @@ def _output(response: Any) -> Any:
 
 
 def _outcome(found: Call) -> str:
-    status = found.shown.get("status")
-    return f"{found.shown.get('outcome')}" + (f" {status}" if status else "")
+    status = found.event.status
+    return f"{found.event.outcome}" + (f" {status}" if status else "")
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Events as JSON Lines on standard output, for a pipe."""
+"""Write events as JSON Lines on standard output, for a pipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dispatch.errors import Closed, Unavailable
-from dispatch.message import encode, message
+from dispatch.message import lines
 from dispatch.sinks import Parcel, Plan, Rejected
 from store.spool import Record
 
@@ -22,11 +22,10 @@ class StdoutSink:
         self._shape = shape
 
     def plan(self, records: Sequence[Record]) -> Plan:
-        lines = [
-            encode(message(record.value, include_content=self._include_content, shape=self._shape))
-            for record in records
-        ]
-        return Plan([Parcel(records, "".join(f"{line}\n" for line in lines).encode())])
+        values = (record.value for record in records)
+        return Plan(
+            [Parcel(records, lines(values, include_content=self._include_content, shape=self._shape))]
+        )
 
     def send(self, parcel: Parcel) -> list[Rejected]:
         rest = memoryview(parcel.content)

@@ -1,1 +1,1 @@
-"""What is measured rather than tested: accuracy, speed, memory, behaviour under faults. See scripts/bench."""
+"""Measure rather than test: accuracy, speed, memory, behaviour under faults. See scripts/bench."""

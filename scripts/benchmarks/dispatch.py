@@ -1,4 +1,4 @@
-"""``scripts/bench dispatch``: how fast the dispatcher drains a spool to CloudWatch Logs, and what it loses.
+"""Run ``scripts/bench dispatch``: how fast a spool drains to CloudWatch Logs, and what is lost.
 
 Both it and watchtower send the same messages to the strict server, over kept-alive connections, each from a
 process of its own. Ours starts from the spool: it reads, parses and shapes each event first. The peer is
@@ -44,7 +44,7 @@ LIMIT_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One sender's run over all events."""
+    """Holds one sender's run over all events."""
 
     name: str
     events: int
@@ -61,7 +61,7 @@ class Run:
         return self.events / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON output."""
+        """Give the fields for JSON output."""
         return {
             "sender": self.name,
             "events": self.events,
@@ -73,7 +73,7 @@ class Run:
 
 
 class Server:
-    """The strict server in a process of its own, which only counts."""
+    """Runs the strict server in a process of its own, which only counts."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Server:
         self._seen = 0
 
     def stored(self) -> int:
-        """Events since the last question."""
+        """Count events since the last question."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -148,7 +148,7 @@ def _create(url: str, group: str) -> None:
 
 
 def _texts(folder: Path, count: int) -> Path:
-    """The messages of `count` events, a line each."""
+    """Give the messages of `count` events, a line each."""
     path = folder / f"messages-{count}.jsonl"
     with path.open("w") as file:
         for made in events(count):
@@ -157,7 +157,7 @@ def _texts(folder: Path, count: int) -> Path:
 
 
 def drained(folder: Path, count: int, streams: int) -> tuple[Run, Run]:
-    """Ours and the peer's, one after the other, to a stream that exists."""
+    """Drain ours and the peer's, one after the other, to a stream that exists."""
     fill(folder / "spool", count)
     texts = _texts(folder, count)
     server = Server()
@@ -175,7 +175,7 @@ def drained(folder: Path, count: int, streams: int) -> tuple[Run, Run]:
 
 
 def backlog(folder: Path, count: int) -> Run:
-    """The memory of draining a large spool."""
+    """Give the memory of draining a large spool."""
     fill(folder / "backlog", count)
     server = Server()
     try:
@@ -186,7 +186,7 @@ def backlog(folder: Path, count: int) -> Run:
 
 
 def lost_without_stream(folder: Path, count: int) -> dict[str, int]:
-    """Records that never arrived, when neither group nor stream was there."""
+    """Count records that never arrived, when neither group nor stream was there."""
     fill(folder / "missing", count)
     texts = _texts(folder, count)
     server = Server()
@@ -200,7 +200,7 @@ def lost_without_stream(folder: Path, count: int) -> dict[str, int]:
 
 
 def lost_in_outage(folder: Path, count: int, seconds: float) -> dict[str, int]:
-    """Records that never arrived, when the server was away for `seconds` while they were made."""
+    """Count records that never arrived, when the server was away for `seconds` while they were made."""
     spool = folder / "outage"
     writer = SpoolWriter(spool)
     made = list(events(count))
@@ -262,7 +262,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 def costs(folder: Path, count: int) -> dict[str, float]:
-    """Microseconds of CPU for each event, in this process: what is done before anything is sent.
+    """Give the microseconds of CPU for each event, in this process: what is done before anything is sent.
 
     Both ways to a message: from the line, one level deep; and for what needs it (content, redaction, metrics,
     other sinks) by parsing, choosing and writing.

@@ -1,4 +1,4 @@
-"""Events and spools for measurements: shaped like those of real calls, without content."""
+"""Make events and spools for measurements: shaped like those of real calls, without content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from store.models import rfc3339
+from store.core.times import rfc3339
 from store.spool import SpoolWriter
 
 GROUP = 1000
@@ -17,7 +17,7 @@ GROUP = 1000
 
 
 def event(number: int, at: datetime) -> dict[str, Any]:
-    """One chat completion; about a kilobyte as a line of the spool."""
+    """Give one chat completion; about a kilobyte as a line of the spool."""
     return {
         "schema": 1,
         "event_id": str(uuid7()),
@@ -67,14 +67,14 @@ def event(number: int, at: datetime) -> dict[str, Any]:
 
 
 def events(count: int) -> Iterator[dict[str, Any]]:
-    """`count` events of the last hour, in order."""
+    """Yield `count` events of the last hour, in order."""
     begin = datetime.now(UTC) - timedelta(hours=1)
     step = timedelta(hours=1) / max(count, 1)
     return (event(number, begin + number * step) for number in range(count))
 
 
 def fill(spool: Path, count: int) -> None:
-    """A spool of `count` events, as one proxy that then ended leaves it."""
+    """Fill a spool with `count` events, as one proxy that then ended leaves it."""
     writer = SpoolWriter(spool)
     group: list[dict[str, Any]] = []
     for made in events(count):

@@ -1,4 +1,4 @@
-"""What the gate costs a call, by its limits and the number of tokens in the store; and what a start costs."""
+"""Measure what the gate costs a call, by its limits and the tokens in the store, and what a start costs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from mitmproxy.test import taddons, tflow, tutils
 from rich.console import Console
 from rich.table import Table
 
-from addons.calls import open_calls
-from addons.gate import Gate
-from addons.ownership import Ownership
+from addons.flow.call import open_calls
+from addons.hooks.gate import Gate
 from addons.runtime import Runtime
-from store import limits
-from store.engine import engine_of
-from store.token_text import fingerprint
-from store.tokens import TokenStore
+from store.database.engines import engine_of
+from store.tokens import limits
+from store.tokens.store import TokenStore
+from store.tokens.token_text import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"listening at")
@@ -54,7 +53,7 @@ BODY = json.dumps(
 
 @dataclass
 class Times:
-    """Of one kind of limits."""
+    """Holds the times of one kind of limits."""
 
     loop: list[float] = field(default_factory=list)
     """Microseconds of CPU on the event loop, of a token that called before."""
@@ -103,7 +102,7 @@ def _text(number: int) -> str:
 
 
 def _fill(path: Path, count: int) -> None:
-    """A store with so many tokens, written past the door: a million take a minute otherwise."""
+    """Fill a store with so many tokens, written past the door: a million take a minute otherwise."""
     store = TokenStore.open(path)
     store.create_project("bench", "sk-real-0123456789abcdef")
     store.create_token("bench")
@@ -145,18 +144,18 @@ async def _all_kinds(folder: Path, count: int, calls: int) -> dict[str, Times]:
 
 @contextmanager
 def _gate(folder: Path) -> Iterator[tuple[Gate, Runtime]]:
-    """The proxy's own gate, with all that it needs, outside of a proxy."""
+    """Give the proxy's own gate, with all that it needs, outside of a proxy."""
     runtime = Runtime()
     with taddons.context(Proxyserver(), runtime) as context:
         context.configure(runtime, llm_store=str(folder / "store.db"), llm_spool=str(folder / "spool"))
         try:
-            yield Gate(runtime, Ownership(runtime)), runtime
+            yield Gate(runtime), runtime
         finally:
             runtime.close()
 
 
 async def _call(gate_: Gate, runtime: Runtime, token: str) -> tuple[float, float]:
-    """CPU on the loop in microseconds, and the whole in milliseconds."""
+    """Give CPU on the loop in microseconds, and the whole in milliseconds."""
     flow = _flow(token)
     begun, cpu = time.perf_counter(), time.thread_time()
     await gate_.requestheaders(flow)
@@ -166,7 +165,7 @@ async def _call(gate_: Gate, runtime: Runtime, token: str) -> tuple[float, float
         raise click.ClickException(f"refused: {flow.response.text}")
     call = open_calls.pop(flow.id)
     assert runtime.services is not None
-    runtime.services.clerk.release(call.id)
+    runtime.services.ledger.release(call.id)
     return taken * 1e6, whole * 1e3
 
 
@@ -187,7 +186,7 @@ def _flow(token: str) -> http.HTTPFlow:
 
 
 def _start(folder: Path) -> tuple[float, int]:
-    """Seconds until a proxy listens, and its resident bytes then."""
+    """Give the seconds until a proxy listens, and its resident bytes then."""
     command = [
         *(str(Path(sys.executable).parent / "mitmdump"), "-s", str(ROOT / "addons" / "llmproxy.py")),
         *("--mode", "regular@127.0.0.1:0", "--set", f"confdir={folder}"),

@@ -1,4 +1,4 @@
-"""How long the content view takes for large bodies: time on mitmproxy's event loop."""
+"""Measure how long the content view takes for large bodies: time on mitmproxy's event loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mitmproxy.utils.strutils import escape_control_characters
 from rich.console import Console
 from rich.table import Table
 
-from addons import marks
-from addons.inspector import content_view
+from addons.flow import flow_metadata
+from addons.hooks.inspector import content_view
 from addons.openai import Request, Response, summarize
 
 WORD = "Grüße aus dem Proxy, "
@@ -89,5 +89,5 @@ def _flow(path: str, request: dict[str, Any], answer: object = b"") -> http.HTTP
     kind = "text/event-stream" if stream else "application/json"
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     flow.response = http.Response.make(200, body, {"content-type": kind})
-    flow.metadata[marks.CALL] = "bench"
+    flow.metadata[flow_metadata.CALL] = "bench"
     return flow

@@ -1,4 +1,4 @@
-"""What the opening record costs a call: time on the event loop."""
+"""Measure what the opening record costs a call: time on the event loop."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mitmproxy import http
 from rich.console import Console
 from rich.table import Table
 
-from addons.calls import Call
+from addons.flow.call import Call
+from addons.hooks.journaling import opening
 from addons.openai.endpoints import resolve
 from addons.openai.glance import glance
-from addons.opening import opening
-from store.models import Grant, Project, Token
-from store.project_keys import StoredKey
-from store.secret import Secret
+from store.core.secret import Secret
+from store.keys.project_keys import StoredKey
 from store.spool import Journal, open_spool
+from store.tokens.models import Grant, Project, Token
 
 Given = TypeVar("Given")
 

@@ -1,4 +1,4 @@
-"""The peer: sends the lines of a file through watchtower, a handler of Python's logging for CloudWatch Logs.
+"""Send the lines of a file through watchtower, a handler of Python's logging for CloudWatch Logs: the peer.
 
     python -m scripts.benchmarks.watchtower_peer FILE ENDPOINT GROUP STREAM [wait]
 

@@ -19,7 +19,7 @@ MOST = 100
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Rows that are not what they were."""
+    """Names rows that are not what they were."""
 
     first: int
     last: int
@@ -37,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found."""
+    """Says what was found."""
 
     rows: int
     begins: Head
@@ -109,7 +109,7 @@ class Verifier:
         self.last, self._last_is_sound = record.head, sound
 
     def end(self, head: Head | None, *, partial: bool = False) -> Verdict:
-        """`head`: what the store, or the end of the file, says that the last row is.
+        """Judge the rest. `head`: what the store, or the end of the file, says that the last row is.
 
         `partial`: rows before the first one may be elsewhere.
         """
@@ -129,7 +129,7 @@ class Verifier:
             self._fault(1, 1, "changed", "it follows another row, and there is none before the first")
 
     def _is_anchored(self) -> bool:
-        """Whether a row says that those before the first one were pruned."""
+        """Tell whether a row says that those before the first one were pruned."""
         if self._begins_soundly:
             return (self.begins.seq, self.begins.hash) in self._pruned
         return any(through == self.begins.seq for through, _ in self._pruned)

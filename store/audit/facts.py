@@ -1,28 +1,19 @@
-"""What the audit log tells of a project or a token: all that somebody decided, and no piece of a secret."""
+"""Say in the audit log what somebody decided of a project or a token, and no piece of a secret."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from store.models import Project, Token
-
-UNTOLD = {
-    "id",
-    "project_id",  # columns of their own
-    "prefix",
-    "previous_prefix",  # pieces of a secret
-    "created_at",
-    "updated_at",
-    "request_count",
-    "last_used_at",
-    "last_used_from",  # nobody's decision
-}
+from store.tokens.fields import as_json, fields_of
+from store.tokens.models import Project, Token
 
 
 def facts(of: Project | Token) -> dict[str, Any]:
-    """Its fields; those that say nothing are left out."""
+    """Give its fields; those that say nothing are left out."""
+    model: type = type(of)
+    fields = fields_of(model)
     return {
         name: value
-        for name, value in of.as_dict().items()
-        if name not in UNTOLD and value not in (None, {}, [])
+        for name, value in as_json(of).items()
+        if fields[name].audited and value not in (None, {}, [])
     }

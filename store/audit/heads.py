@@ -1,4 +1,4 @@
-"""Tells the head of the audit log to wherever events go: it should be where the store's writers can't write.
+"""Report the head of the audit log to wherever events go: it should be where the store's writers can't write.
 
 A minute after a proxy's start and then once an hour, if the log has grown, as an event of type
 ``llm_proxy_audit``.
@@ -6,7 +6,7 @@ A minute after a proxy's start and then once an hour, if the log has grown, as a
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -15,41 +15,41 @@ from uuid_utils import uuid7
 from store.audit.log import AuditLog
 from store.audit.origin import NOBODY
 from store.audit.record import GENESIS, Head
-from store.engine import Engine
-from store.errors import StoreError
-from store.event import AUDIT_TYPE, SCHEMA, Event
-from store.models import rfc3339
+from store.core.errors import StoreError
+from store.core.event import AuditRecord
+from store.core.periodic_thread import PeriodicThread
+from store.core.times import rfc3339
+from store.database.engine import Engine
 
 FIRST_SECONDS = 60.0
 SECONDS = 3600.0
 
 
-class HeadTeller:
-    """A thread of its own. `tell` gets the events, and must not block."""
+class AuditHeadReporter:
+    """Runs a thread of its own. `tell` gets the events, and must not block."""
 
-    def __init__(self, engine: Engine, tell: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, engine: Engine, tell: Callable[[Sequence[AuditRecord]], None]) -> None:
         self._engine = engine
         self._tell = tell
         self._told = GENESIS
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="llmproxy-audit-head", daemon=True)
+        self._pause = FIRST_SECONDS
+        self._thread = PeriodicThread(
+            "llmproxy-audit-head", self._look, pause=lambda: self._pause, first=FIRST_SECONDS
+        )
         self._thread.start()
 
     def close(self) -> None:
-        self._ended.set()
+        """Tell of no other head; a look at the store that is under way is not waited for."""
+        self._thread.close(0)
 
-    def _run(self) -> None:
-        pause = FIRST_SECONDS
-        while not self._ended.wait(pause):
-            pause = SECONDS
-            try:
-                head = self._read()
-            except StoreError:  # others tell of a store that is away
-                pause = FIRST_SECONDS
-                continue
-            if head != self._told and not self._ended.is_set():
+    def _look(self) -> None:
+        self._pause = FIRST_SECONDS
+        with contextlib.suppress(StoreError):  # others tell of a store that is away
+            head = self._read()
+            if head != self._told and not self._thread.closing:
                 self._told = head
-                self._tell([_event(head)])
+                self._tell([_record(head)])
+            self._pause = SECONDS
 
     def _read(self) -> Head:
         connection = self._engine.connect()
@@ -59,12 +59,5 @@ class HeadTeller:
             connection.close()
 
 
-def _event(head: Head) -> Event:
-    """See docs/event.md."""
-    return {
-        "schema": SCHEMA,
-        "type": AUDIT_TYPE,
-        "event_id": str(uuid7()),
-        "timestamp": rfc3339(datetime.now(UTC)),
-        "head": str(head),
-    }
+def _record(head: Head) -> AuditRecord:
+    return AuditRecord(event_id=str(uuid7()), timestamp=rfc3339(datetime.now(UTC)), head=str(head))

@@ -1,4 +1,4 @@
-"""The audit log in the store: table ``audit``, and the head of its chain in ``audit_head``.
+"""Keep the audit log in the store: table ``audit``, and the head of its chain in ``audit_head``.
 
 Whatever changes the store does so within :meth:`AuditLog.change`.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from store.audit.chain import PRUNE, Verdict, Verifier
-from store.audit.origin import Origin
+from store.audit.origin import Origin, Request
 from store.audit.record import VERSION, Head, Record, canonical, digest, of_row
-from store.engine import Connection
-from store.errors import Conflict, Invalid, KeyUnavailable, NotFound, StoreError, StoreUnavailable
+from store.core.errors import Conflict, Invalid, KeyUnavailable, NotFound, StoreError, StoreUnavailable
+from store.database.engine import Connection
 
 LOCK = "audit"
 FAILURES: dict[type[StoreError], str] = {
@@ -25,13 +25,14 @@ FAILURES: dict[type[StoreError], str] = {
     NotFound: "not_found",
 }
 LOWEST = -(2**63)
+SEARCHED = ("action", "outcome", "actor", "address", "project_id", "token_id", "reason", "before", "after")
 PAGE = 1000
 """Rows that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is to be written down. Never give it a key or a token, nor a text that a user typed for an id."""
+    """Holds what is to be written down. Never give it a key or a token, nor a text typed for an id."""
 
     action: str
     outcome: str = "success"
@@ -50,7 +51,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Change:
-    """A management action under way."""
+    """Follows a management action under way."""
 
     action: str
     project_id: str | None = None
@@ -64,7 +65,7 @@ class Change:
     def note(
         self, before: Mapping[str, Any] | None, after: Mapping[str, Any], *, reason: str | None = None
     ) -> None:
-        """A row for what it is about at the moment, with the fields that differ; `before` None: it is new."""
+        """Add a row for what it is about now, with the fields that differ; `before` None: it is new."""
         was, became = changed(before or {}, after)
         self.entries.append(
             Entry(
@@ -80,7 +81,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Rows that fit everything that is given."""
+    """Describes rows that fit everything that is given."""
 
     action: str | None = None
     """``token`` takes all of ``token.create``, ``token.revoke`` ... as well."""
@@ -96,10 +97,21 @@ class Wanted:
     """Before this moment."""
     below: int | None = None
     """With a lower number."""
+    seq: int | None = None
+    """The one with this number."""
+    projects: Sequence[str] | None = None
+    """About one of these projects."""
+    search: str | None = None
+    """A part of any of its texts."""
+    request_id: str | None = None
+    correlation_id: str | None = None
+    method: str | None = None
+    path: str | None = None
+    """Of the HTTP request that asked for it."""
 
 
 class AuditLog:
-    """Of the store that `connection` leads to. Methods raise StoreError."""
+    """Keeps the log of the store that `connection` leads to. Methods raise StoreError."""
 
     def __init__(self, connection: Connection, origin: Origin) -> None:
         self._connection = connection
@@ -107,7 +119,7 @@ class AuditLog:
 
     @contextmanager
     def change(self, action: str) -> Iterator[Change]:
-        """One transaction: what is done in it, and its rows in the log; a row, too, where it fails.
+        """Run one transaction: what is done in it, and its rows in the log; a row, too, where it fails.
 
         What is read in it can't be changed by another management action before it is written.
         """
@@ -124,7 +136,10 @@ class AuditLog:
             raise
 
     def _add_failure(self, change: Change, error: StoreError) -> None:
-        """Not the error's text: it may repeat what somebody typed, be that a token in place of its id."""
+        """Note that a change failed, without the error's text.
+
+        It may repeat what somebody typed, be that a token in place of its id.
+        """
         entry = Entry(
             change.action,
             outcome="failure",
@@ -147,10 +162,26 @@ class AuditLog:
             rows.append({name: getattr(record, name) for name in Record.__slots__})
             head = record.head
         self._connection.insert("audit", rows)
+        self._note_requests(entries, rows)
         self._connection.run("UPDATE audit_head SET seq = :seq, hash = :hash", seq=head.seq, hash=head.hash)
 
+    def _note_requests(self, entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the HTTP request of each row beside the chain; it says nothing of what was changed."""
+        found = [
+            {"seq": row["seq"], **asdict(request)}
+            for entry, row in zip(entries, rows, strict=True)
+            if (request := (entry.origin or self.origin).request) is not None
+        ]
+        if found:
+            self._connection.insert("audit_requests", found)
+
+    def requests(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return the HTTP requests of these rows, by number; most rows have none."""
+        rows = self._connection.rows("SELECT * FROM audit_requests WHERE seq IN :seqs", seqs=list(numbers))
+        return {row["seq"]: {name: row[name] for name in Request.__slots__} for row in rows}
+
     def head(self) -> Head:
-        """What the store says that the last row is."""
+        """Give what the store says that the last row is."""
         head = self._stored_head()
         if head is None:
             raise StoreError(
@@ -159,14 +190,20 @@ class AuditLog:
             )
         return head
 
-    def find(self, wanted: Wanted, *, limit: int) -> list[Record]:
-        """Newest first."""
+    def find(self, wanted: Wanted, *, limit: int, skip: int = 0) -> list[Record]:
+        """Give the records, newest first, without the first ones to `skip`."""
         conditions, values = _conditions(wanted)
-        sql = f"SELECT * FROM audit WHERE {conditions} ORDER BY seq DESC LIMIT :limit"  # noqa: S608
-        return [of_row(row) for row in self._connection.rows(sql, **values, limit=limit)]
+        sql = f"SELECT * FROM audit WHERE {conditions} ORDER BY seq DESC LIMIT {limit:d} OFFSET {skip:d}"  # noqa: S608
+        return [of_row(row) for row in self._connection.rows(sql, **values)]
+
+    def count(self, wanted: Wanted) -> int:
+        """Count the rows that fit."""
+        conditions, values = _conditions(wanted)
+        rows = self._connection.rows(f"SELECT COUNT(*) AS number FROM audit WHERE {conditions}", **values)  # noqa: S608
+        return int(rows[0]["number"])
 
     def records(self, *, after: int = LOWEST) -> Iterator[Record]:
-        """All rows with a higher number, in their order."""
+        """Give all rows with a higher number, in their order."""
         sql = "SELECT * FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit"
         while rows := self._connection.rows(sql, after=after, limit=PAGE):
             yield from map(of_row, rows)
@@ -181,7 +218,7 @@ class AuditLog:
                 return verifier.end(head)
 
     def _see_all(self, verifier: Verifier) -> Head | None:
-        """Up to the head, which is read after the rows; None where there is none."""
+        """Read rows up to the head, which is read after them; None where there is none."""
         after = LOWEST
         while True:
             seen = verifier.rows
@@ -205,12 +242,13 @@ class AuditLog:
             rows = self._connection.run("DELETE FROM audit WHERE seq <= :through", through=through.seq)
             if not rows:
                 return None
+            self._connection.run("DELETE FROM audit_requests WHERE seq <= :through", through=through.seq)
             entry = Entry(PRUNE, after={"through": through.seq, "hash": through.hash, "rows": rows})
             self.add(entry)
             return entry
 
     def _last_before(self, moment: int) -> Head:
-        """The last row before the first one that is not older."""
+        """Give the last row before the first one that is not older."""
         kept = self._connection.rows(
             "SELECT seq, previous FROM audit WHERE at >= :moment ORDER BY seq LIMIT 1", moment=moment
         )
@@ -248,13 +286,13 @@ class AuditLog:
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields that differ, as they were and as they are."""
+    """Give the fields that differ, as they were and as they are."""
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return {name: before.get(name) for name in names}, {name: after.get(name) for name in names}
 
 
 def _conditions(wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    """SQL, and its values."""
+    """Write the SQL of what is wanted, and its values."""
     conditions, values = ["1 = 1"], {}
     for name in ("outcome", "project_id", "token_id", "reason", "address"):
         if (value := getattr(wanted, name)) is not None:
@@ -275,9 +313,23 @@ def _conditions(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     if wanted.below is not None:
         conditions.append("seq < :below")
         values["below"] = wanted.below
+    if wanted.seq is not None:
+        conditions.append("seq = :seq")
+        values["seq"] = wanted.seq
+    if wanted.projects is not None:
+        conditions.append("project_id IN :projects")
+        values["projects"] = list(wanted.projects)
+    if wanted.search is not None:
+        anywhere = " OR ".join(f"LOWER(\"{name}\") LIKE :search ESCAPE '!'" for name in SEARCHED)
+        conditions.append(f"({anywhere})")
+        values["search"] = f"%{_literally(wanted.search.lower())}%"
+    for name in ("request_id", "correlation_id", "method", "path"):
+        if (value := getattr(wanted, name)) is not None:
+            conditions.append(f"seq IN (SELECT seq FROM audit_requests WHERE {name} = :{name})")  # noqa: S608
+            values[name] = value
     return " AND ".join(conditions), values
 
 
 def _literally(text: str) -> str:
-    """For LIKE, where % and _ stand for anything."""
+    """Escape a text for LIKE, where % and _ stand for anything."""
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

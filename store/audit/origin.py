@@ -1,4 +1,4 @@
-"""Who acts: the user of the operating system, and what else is said of them.
+"""Name who acts: the user of the operating system, and what else is said of them.
 
 ``os:alice@build-7``, ``os:root@build-7 sudo:alice``, ``os:deploy@build-7 claim:jane@example.com``: the first
 part is what the kernel says; ``sudo`` is what the environment says, ``claim`` what the caller says
@@ -16,21 +16,37 @@ from dataclasses import dataclass
 VARIABLE = "LLMPROXY_ACTOR"
 LONGEST, LONGEST_CLAIM = 40, 100
 """Characters of a name: together they fit into the column."""
+LONGEST_SAID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Describes the HTTP request that asks for a change.
+
+    What clients write is cut to LONGEST_SAID characters.
+    """
+
+    request_id: str
+    correlation_id: str
+    method: str
+    path: str
+    user_agent: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from."""
+    """Says where a change comes from."""
 
     actor: str | None
     address: str | None
+    request: Request | None = None
 
 
 NOBODY = Origin(None, None)
 
 
 def of_process(claim: str | None = None) -> Origin:
-    """The user of this process, with what the caller claims, and where they are logged in from."""
+    """Give the user of this process, with what the caller claims, and where they are logged in from."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -44,7 +60,7 @@ def of_process(claim: str | None = None) -> Origin:
 
 
 def address(text: str | None) -> str | None:
-    """An IP address in its usual form; None for anything else."""
+    """Give an IP address in its usual form; None for anything else."""
     try:
         found = ipaddress.ip_address((text or "").partition("%")[0])
     except ValueError:
@@ -55,5 +71,5 @@ def address(text: str | None) -> str | None:
 
 
 def _name(text: str, longest: int = LONGEST) -> str:
-    """One word of printable characters."""
+    """Give one word of printable characters."""
     return "".join(sign if sign.isprintable() and sign != " " else "_" for sign in text[:longest]) or "_"

@@ -1,4 +1,4 @@
-"""One row of the audit log, and its hash.
+"""Define one row of the audit log, and its hash.
 
 The hash is SHA-256 over the row as canonical JSON: an object of all its fields but ``hash``, names sorted, no
 white space, everything beyond ASCII escaped. It covers the hash of the row before (``previous``), so that no
@@ -20,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last row of a chain, or of a part of it: whoever knows it knows all rows up to there."""
+    """Names the last row of a chain, or of a part of it: whoever knows it knows all rows up to there."""
 
     seq: int
     hash: str
@@ -43,7 +43,7 @@ GENESIS = Head(0, "0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row as it is stored. The types hold for what we wrote; whoever tampers may write others."""
+    """Holds a row as it is stored. The types hold for what we wrote; whoever tampers may write others."""
 
     seq: int
     version: int
@@ -73,12 +73,12 @@ class Record:
         return Head(self.seq, self.hash)
 
     def as_dict(self) -> dict[str, Any]:
-        """For export: everything that the hash covers, and the hash."""
+        """Give the fields for export: everything that the hash covers, and the hash."""
         found = {name: getattr(self, name) for name in NAMES}
         return found | {"before": _parsed(self.before), "after": _parsed(self.after)}
 
     def shown(self) -> dict[str, Any]:
-        """For people and scripts: without the chain, times as RFC 3339."""
+        """Give the fields for people and scripts: without the chain, times as RFC 3339."""
         found = self.as_dict()
         for name in ("version", "previous", "hash"):
             del found[name]
@@ -106,7 +106,7 @@ def of_export(value: Any) -> Record:
 
 
 def digest(record: Record) -> str:
-    """The hash that the row should have."""
+    """Give the hash that the row should have."""
     covered = record.as_dict()
     del covered["hash"]
     return hashlib.sha256(canonical(covered).encode()).hexdigest()
@@ -117,12 +117,15 @@ def canonical(value: Any) -> str:
 
 
 def moment(seconds: int) -> str:
-    """RFC 3339, UTC."""
+    """Write a moment by RFC 3339, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _parsed(text: str | None) -> Any:
-    """The object, where the text is its canonical form. What somebody wrote in its place stays a text."""
+    """Give the object, where the text is its canonical form.
+
+    What somebody wrote in its place stays a text.
+    """
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Refused authentications of a proxy on their way into the audit log.
+"""Carry refused authentications of a proxy into the audit log.
 
 The event loop notes them; a thread of its own writes them. The first refusal for a reason, an address and a
 token is written within a second; those that follow are counted, and written as one row a minute. Anyone on
@@ -20,9 +20,10 @@ from typing import NamedTuple
 from store.audit.log import AuditLog, Entry
 from store.audit.origin import NOBODY, Origin
 from store.audit.origin import address as usual_form
-from store.engine import Engine
-from store.errors import StoreError
-from store.kept_connection import KeptConnection
+from store.core.errors import StoreError
+from store.core.worker_thread import WorkerThread
+from store.database.engine import Engine
+from store.database.held_connection import KeptConnection
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ CLOSE_SECONDS = 10.0
 
 
 class Kind(NamedTuple):
-    """Refusals that are counted together."""
+    """Describes refusals that are counted together."""
 
     reason: str
     address: str | None
@@ -59,7 +60,7 @@ class Tally:
 
 
 class Allowance:
-    """How many rows may still be written. For one thread at a time."""
+    """Says how many rows may still be written. For one thread at a time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -76,7 +77,7 @@ class Allowance:
         return True
 
 
-class Refusals:
+class AuthFailures:
     """Counts refused authentications, and writes them. Thread-safe."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,34 +93,39 @@ class Refusals:
         """When those of the last minute were."""
         self._allowances = {known: Allowance(clock) for known in (False, True)}
         self._failing = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="llmproxy-audit", daemon=True)
+        self._pause = FLUSH_SECONDS
+        self._thread: WorkerThread[None] = WorkerThread(
+            "llmproxy-audit",
+            self._flush_due,
+            batch=1,
+            pause=lambda: self._pause,
+            refuse=lambda *_: None,  # what is noted is counted, and not handed over
+            end=self._end,
+        )
         self._thread.start()
 
     def note(
         self, reason: str, address: str | None, *, project_id: str | None = None, token_id: str | None = None
     ) -> None:
-        """Never blocks on the store, never raises."""
+        """Note a refusal. Never blocks on the store, never raises."""
         kind, now = Kind(reason, address, project_id, token_id), time.time()
         with self._lock:
             self._count(kind, Tally(1, now, now))
 
     @property
     def waiting(self) -> int:
-        """Refusals that are not in the store yet."""
+        """Give the number of refusals that are not in the store yet."""
         with self._lock:
             kinds = [*self._waiting.values(), *self._in_hand.values()]
             return sum(tally.count for tally in kinds)
 
     def close(self) -> None:
         """Write what waits, then end; gives up after CLOSE_SECONDS."""
-        self._ended.set()
-        self._thread.join(CLOSE_SECONDS)
-        if self._thread.is_alive():
+        if not self._thread.close(CLOSE_SECONDS):
             self._tell_lost()
 
     def _count(self, kind: Kind, more: Tally, *, allowed: bool = False) -> None:
-        """Under the lock. `allowed`: a row for it was granted before."""
+        """Add to what waits, under the lock. `allowed`: a row for it was granted before."""
         tally = self._waiting.get(kind)
         if tally is None and kind.address != OTHERS and not self._may_wait(kind, allowed=allowed):
             kind = Kind(kind.reason, OTHERS, None, None)
@@ -134,10 +140,10 @@ class Refusals:
         known = kind.token_id is not None
         return len(self._waiting) < MOST and (allowed or self._allowances[known].take())
 
-    def _run(self) -> None:
-        pause = FLUSH_SECONDS
-        while not self._ended.wait(pause):
-            pause = FLUSH_SECONDS if self._flush() else RETRY_SECONDS
+    def _flush_due(self, _: list[None]) -> None:
+        self._pause = FLUSH_SECONDS if self._flush() else RETRY_SECONDS
+
+    def _end(self) -> None:
         if not self._flush(everything=True):
             self._tell_lost()
         self._connection.close()
@@ -167,7 +173,7 @@ class Refusals:
         return True
 
     def _take(self, now: float, *, everything: bool) -> dict[Kind, Tally]:
-        """What was not written within the last minute."""
+        """Give what was not written within the last minute."""
         with self._lock:
             self._written = {kind: at for kind, at in self._written.items() if now - at < ROW_SECONDS}
             for kind in list(self._waiting):

@@ -1,4 +1,4 @@
-"""The bus: spools of many machines in one Redis Stream, from which dispatchers anywhere take what is next.
+"""Share spools of many machines in one Redis Stream, from which dispatchers anywhere take what is next.
 
 ::
 

@@ -1,12 +1,15 @@
-"""The connection to Redis, and what of a stream every consumer group is done with."""
+"""Connect to Redis, and find what of a stream every consumer group is done with."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
+
+from store.core.urls import NOTHING, split_url
 
 STREAM = "llmproxy:events"
 SOCKET_SECONDS = 10.0
@@ -17,20 +20,36 @@ Id = tuple[int, int]
 """A stream's entry: milliseconds and a counter."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Says what a stream holds, in one answer of Redis."""
+
+    oldest: Id | None
+    """Its first entry; None: it is empty."""
+    deleted: Id | None
+    """The highest id that was ever deleted one by one (XDEL). None: this server does not tell (before 7)."""
+    added: int | None
+    """Entries since it was created. Falls only when the stream was lost. None: this server does not tell."""
+
+
 class BadBus(Exception):
     """The URL can't be used. One line, without the password."""
 
 
 class Link:
-    """A client and a stream. Raises BadBus; connects when it is first used."""
+    """Holds a client and a stream. Raises BadBus; connects when it is first used."""
 
     def __init__(self, url: str) -> None:
-        """`url` is what redis-py takes, and ``?stream=NAME``.
+        """Take as `url` what redis-py takes, and ``?stream=NAME``.
 
         ``redis+sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT ...]/SERVICE[/DB]`` asks Sentinels for the
         master; ``redis+cluster://HOST:PORT`` is a cluster, and ``rediss`` anything over TLS.
         """
-        parts = urlsplit(url)
+        parts = split_url(url)
+        if parts is NOTHING:  # it may hold a password, which can't be told apart
+            raise BadBus(
+                "bus: its URL has no host and port that can be read; write it like redis://HOST:6379/0."
+            )
         if parts.scheme not in SCHEMES:
             raise BadBus(f"bus {shown(url)!r}: write one of {', '.join(f'{name}://' for name in SCHEMES)}.")
         query = dict(parse_qsl(parts.query))
@@ -50,27 +69,68 @@ class Link:
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """Errors of Redis as OSError, with the address and without the password."""
+        """Raise errors of Redis as OSError, with the address and without the password."""
         try:
             yield
         except self._errors as error:
             raise OSError(errno.EIO, f"Redis: {error}", self.shown) from error
 
     def server(self) -> str:
-        """Identifies one life of one server; a restart or a failover gives another. Empty for a cluster."""
+        """Identify one life of one server; a restart or a failover gives another. Empty for a cluster."""
         info = self.client.info("server")
         return str(info.get("run_id", "")) if isinstance(info, dict) else ""
 
     def groups(self) -> list[dict[str, Any]]:
-        """The consumer groups; none where there is no stream."""
+        """Give the consumer groups; none where there is no stream."""
         try:
             found: list[dict[str, Any]] = self.client.xinfo_groups(self.stream)
         except self.response_error:
             return []
         return found
 
+    def state(self) -> StreamState | None:
+        """Give what the stream holds; None where there is none."""
+        try:
+            found = self.client.xinfo_stream(self.stream)
+        except self.response_error as error:
+            if "no such key" in str(error):
+                return None
+            raise
+        first, deleted = found.get("first-entry"), found.get("max-deleted-entry-id")
+        return StreamState(
+            oldest=parse(first[0]) if first else None,
+            deleted=None if deleted is None else parse(deleted),
+            added=found.get("entries-added"),
+        )
+
+    def add(self, lines: Sequence[bytes]) -> list[Id]:
+        """Publish `lines`, in order. Returns their ids."""
+        pipeline = self.client.pipeline(transaction=False)
+        for line in lines:
+            pipeline.xadd(self.stream, {"line": line})
+        return [parse(entry) for entry in pipeline.execute()] if lines else []
+
+    def missing(self, ids: Sequence[Id]) -> list[Id]:
+        """Give those of `ids` that are not in the stream any more. Reads every one of them back."""
+        pipeline = self.client.pipeline(transaction=False)
+        for milliseconds, counter in ids:
+            entry = f"{milliseconds}-{counter}"
+            pipeline.xrange(self.stream, entry, entry)
+        return [entry for entry, found in zip(ids, pipeline.execute(), strict=True) if not found]
+
+    def create_group(self, name: str | bytes) -> None:
+        """Create a consumer group that reads from the first entry on, and the stream where it is missing."""
+        try:
+            self.client.xgroup_create(self.stream, name, id="0", mkstream=True)
+        except self.response_error as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
     def done_before(self) -> Id | None:
-        """Entries below this id are acknowledged by every group; None where there is no group.
+        """Give the id below which no group holds or expects an entry; None where there is no group.
+
+        An entry below it was acknowledged by every group only if the stream still has it: what somebody
+        trims or deletes is passed over by the groups without a word.
 
         Trimming does not look at what is pending, so no more than this may be trimmed. Read in the order
         that errs on the safe side: what a group got since the first question has higher ids.
@@ -91,14 +151,14 @@ class Link:
 
 
 def parse(entry: bytes | str) -> Id:
-    """An entry's id as two numbers."""
+    """Give an entry's id as two numbers."""
     milliseconds, _, counter = (entry.decode() if isinstance(entry, bytes) else entry).partition("-")
     return int(milliseconds), int(counter or 0)
 
 
 def shown(url: str) -> str:
-    """The URL without user and password."""
-    parts = urlsplit(url)
+    """Give the URL without user and password."""
+    parts = split_url(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
@@ -120,7 +180,7 @@ def _client(scheme: str, url: str) -> Any:
 def _sentinel(url: str, settings: dict[str, Any]) -> Any:
     from redis.sentinel import Sentinel  # noqa: PLC0415
 
-    parts = urlsplit(url)
+    parts = split_url(url)
     _, _, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
     if not service:

@@ -1,4 +1,4 @@
-"""From the stream to a dispatcher: the same door as :class:`store.spool.SpoolReader`."""
+"""Read the stream for a dispatcher: the same door as :class:`store.spool.SpoolReader`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from store.bus.link import Link
+from store.core.periodic_thread import PeriodicThread
 from store.spool import Batch, Record
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class BusReader:
-    """One consumer of the group that is named after the sink. A context manager.
+    """Reads as one consumer of the group that is named after the sink. A context manager.
 
     Each entry goes to one consumer of a group, and comes again, here or elsewhere, until it is committed:
     what a dead consumer held is claimed after `min_idle` seconds. An entry that was handed out
@@ -52,8 +53,8 @@ class BusReader:
         """Committed, but Redis does not know yet."""
         self._claimed = 0.0
         self._mean = 1000.0
-        self._closing = threading.Event()
-        self._pulse = threading.Thread(target=self._keep_held, name=f"bus-{consumer}", daemon=True)
+        pause = min_idle / 3
+        self._pulse = PeriodicThread(f"bus-{consumer}", self._keep_held, pause=lambda: pause, first=pause)
         self._pulse.start()
 
     def __enter__(self) -> BusReader:
@@ -63,15 +64,14 @@ class BusReader:
         self.close()
 
     def close(self) -> None:
-        """What is held goes to another consumer, after its idle time."""
-        self._closing.set()
-        self._pulse.join(1.0)
+        """Close; what is held goes to another consumer, after its idle time."""
+        self._pulse.close(1.0)
         self._link.close()
 
     def read(
         self, *, max_events: int = 1000, max_bytes: int = 8 * 2**20, after: Mapping[str, int] | None = None
     ) -> Batch:
-        """The next records. Without :meth:`commit` the same ones come again. False at the end.
+        """Give the next records. Without :meth:`commit` the same ones come again. False at the end.
 
         `after`: the offsets of a batch that was read and is not committed yet; what follows it is read.
         """
@@ -93,7 +93,7 @@ class BusReader:
         return batch
 
     def commit(self, batch: Batch) -> None:
-        """The batch is delivered. Dead letters and acknowledgements go in one transaction."""
+        """Acknowledge a batch that is delivered, in one transaction with its dead letters."""
         ids = [entry.encode() for entry in batch.offsets]
         with self._lock:
             self._done += [entry for entry in ids if self._held.pop(entry, None) is not None]
@@ -120,7 +120,7 @@ class BusReader:
         return removed
 
     def backlog(self) -> int:
-        """Bytes that are not acknowledged yet, about: their number times the mean length."""
+        """Give the bytes that are not acknowledged yet, about: their number times the mean length."""
         with self._link.told():
             for group in self._link.groups():
                 if group["name"] == self.consumer.encode():
@@ -143,11 +143,7 @@ class BusReader:
             if "NOGROUP" not in str(error):
                 raise
             # The first time, or Redis has forgotten everything. From the beginning: nothing is skipped.
-            try:
-                self._client.xgroup_create(self._link.stream, self.consumer, id="0", mkstream=True)
-            except self._link.response_error as raced:
-                if "BUSYGROUP" not in str(raced):
-                    raise
+            self._link.create_group(self.consumer)
             return self._read_new(count)
 
     def _read_new(self, count: int) -> list[Entry]:
@@ -217,13 +213,12 @@ class BusReader:
 
         JUSTID: this is no delivery, and does not count as one.
         """
-        while not self._closing.wait(self._min_idle / 3):
-            with self._lock:
-                held = list(self._held)
-            if not held:
-                continue
-            try:
-                with self._link.told():
-                    self._client.xclaim(self._link.stream, self.consumer, self._name, 0, held, justid=True)
-            except OSError as error:
-                logger.debug("bus: %s", error)
+        with self._lock:
+            held = list(self._held)
+        if not held:
+            return
+        try:
+            with self._link.told():
+                self._client.xclaim(self._link.stream, self.consumer, self._name, 0, held, justid=True)
+        except OSError as error:
+            logger.debug("bus: %s", error)

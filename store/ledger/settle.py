@@ -1,4 +1,4 @@
-"""Calls that are over: holds end, and what the calls did use is added to what was spent."""
+"""Settle calls that are over: holds end, and what the calls did use is added to what was spent."""
 
 from __future__ import annotations
 
@@ -9,25 +9,37 @@ from datetime import UTC, datetime
 from math import floor
 from typing import Any
 
-from store.engine import Connection, Row
+from store.core.times import rfc3339
+from store.database.engine import Connection, Row
+from store.ledger import assumed, sessions
 from store.ledger.account import RATE_SECONDS
-from store.ledger.claims import Finished
-from store.limits import HOUR, PERIODS, period_start
-from store.models import rfc3339
-from store.rollups import RollUps, last_rolled, move_rolled
+from store.ledger.assumed import Assumed
+from store.ledger.messages import Finished
+from store.tokens.calendar import HOUR, TOTAL, USUAL
+from store.tokens.subjects import CLAIMED, claimed_in, ids_of_row, subjects_of
+from store.usage.recent_calls import RecentCalls
+from store.usage.rollups import RollUps, last_rolled, move_rolled
 
 KEEP_SETTLED_SECONDS = 3600
 """How long a settled hold is kept, so that its call is not settled again."""
 KEEP_QUEUED_SECONDS = 86400
 """How much longer it is kept of a call that began something which ends later: what it was charged with is
 then taken off what that did use."""
+ENDED_BY_PROXY = ("budget_ended", "shutdown", "proxy_died")
+"""Outcomes of calls whose usage the proxy itself kept from coming: no client gains by bringing that about."""
 KEEP_LAPSED_SECONDS = 86400
 """How long the hold of a process that died is kept, though it holds nothing any more: it says what the call
 is charged with, should its event turn up in the spool."""
 
 
 def settle(
-    connection: Connection, now: float, *, calls: Sequence[Finished], writer: str, rollups: RollUps
+    connection: Connection,
+    now: float,
+    *,
+    calls: Sequence[Finished],
+    writer: str,
+    rollups: RollUps,
+    recent: RecentCalls,
 ) -> None:
     """Count calls of one writer, each only once."""
     calls = _not_counted(connection, calls, writer)
@@ -40,10 +52,11 @@ def settle(
         for call in {call.call_id: call for call in calls}.values()
         if call.call_id not in holds or not holds[call.call_id]["settled_at"]
     ]
-    void = [charge for charge in fresh if charge.call.outcome == "refused"]
-    charges = [charge for charge in fresh if charge.call.outcome != "refused"]
+    void = [charge for charge in fresh if charge.is_void]
+    charges = [charge for charge in fresh if not charge.is_void]
     _void(connection, [charge.hold for charge in void if charge.hold], now)
     _spend(connection, charges)
+    assumed.note(connection, [found for charge in charges if (found := charge.as_assumed(now))])
     _correct_rates(
         connection,
         [(charge.hold, 0, charge.tokens - charge.hold["tokens"]) for charge in charges if charge.hold],
@@ -52,6 +65,8 @@ def settle(
     _count(connection, charges)
     _mark(connection, charges, now)
     rollups.add(connection, [charge.call.line for charge in fresh if charge.call.line])
+    recent.add(connection, now, [charge.call.recent for charge in fresh if charge.call.recent])
+    sessions.add(connection, [charge.call for charge in fresh])
 
 
 def release(connection: Connection, now: float, *, call_ids: Sequence[str]) -> None:
@@ -60,7 +75,7 @@ def release(connection: Connection, now: float, *, call_ids: Sequence[str]) -> N
 
 
 def ended(connection: Connection, now: float, *, call_ids: Sequence[str]) -> None:  # noqa: ARG001 - as the others
-    """These calls are no longer among the concurrent ones."""
+    """Take these calls out of the concurrent ones."""
     connection.run("UPDATE holds SET running = 0 WHERE call_id IN :ids", ids=list(call_ids))
 
 
@@ -75,11 +90,38 @@ def clean_up(connection: Connection, now: float) -> None:
     connection.run(
         "DELETE FROM holds WHERE settled_at = 0 AND expires_at < :before", before=second - KEEP_LAPSED_SECONDS
     )
+    assumed.clean_up(connection, now)
+    sessions.clean_up(connection, now)
+    _forget_claimed(connection, second)
+
+
+def _forget_claimed(connection: Connection, second: int) -> None:
+    """Remove what users, addresses and labels used in periods that are over: clients can name any number."""
+    for subject in CLAIMED:
+        for period in subject.periods:
+            if period != TOTAL:
+                connection.run(
+                    "DELETE FROM spend WHERE subject >= :first AND subject < :end AND period = :period "
+                    "AND starts_at < :before",
+                    first=f"{subject.side}:",
+                    end=f"{subject.side};",
+                    period=period,
+                    # The hours are what the months of other time zones are summed up from.
+                    before=USUAL.start("month" if period == "hour" else period, second - KEEP_LAPSED_SECONDS)
+                    - KEEP_LAPSED_SECONDS,
+                )
+        if TOTAL not in subject.periods:
+            connection.run(
+                "DELETE FROM topups WHERE subject >= :first AND subject < :end AND at < :before",
+                first=f"{subject.side}:",
+                end=f"{subject.side};",
+                before=USUAL.start("month", second - KEEP_LAPSED_SECONDS) - KEEP_LAPSED_SECONDS,
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Charge:
-    """A call and what it is charged with."""
+    """Holds a call and what it is charged with."""
 
     call: Finished
     hold: Row | None
@@ -88,30 +130,87 @@ class _Charge:
     nano_usd: int
     assumed: bool
     """Whether something was unknown, so that what was held counts instead."""
+    claimed: Mapping[str, str]
+    """Ids of what it counts for beside token and project, by their columns."""
 
     @classmethod
     def of(cls, call: Finished, hold: Row | None, now: float, begun: Row | None = None) -> _Charge:
-        """`begun`: the hold of the call that began what `call` tells the end of."""
+        """Make the charge of a call.
+
+        `begun`: the hold of the call that began what `call` tells the end of.
+        """
         known = None not in (call.total_tokens, call.nano_usd) and not call.at_least
-        # Where the figures are not all, what was held may be nearer to the truth.
-        tokens, nano_usd = call.total_tokens, call.nano_usd
-        if tokens is None or call.at_least:
-            tokens = max(tokens or 0, hold["tokens"] if hold else 0)
-        if nano_usd is None or call.at_least:
-            nano_usd = max(nano_usd or 0, hold["nano_usd"] if hold else 0)
-        if begun is not None and begun is not hold:
-            tokens, nano_usd = tokens - begun["tokens"], nano_usd - begun["nano_usd"]
+        tokens, nano_usd = _charged(call, hold)
+        if begun is not None and begun is not hold:  # it was charged with the most that it can use
+            tokens -= max(begun["tokens"], begun["most_tokens"])
+            nano_usd -= max(begun["nano_usd"], begun["most_nano_usd"])
         # Not an hour to come, be the clock of who made the event as it may: it would be in no period.
         hour = hold["hour"] if hold else floor(min(call.at, now)) // HOUR
-        return cls(call, hold, hour, tokens, nano_usd, not known)
+        # What another's call tells the end of counts for who began it.
+        said = begun if begun is not None else hold
+        own = said is not None and said["token_id"] == call.token_id
+        claimed = claimed_in(said) if said is not None and own else {}
+        return cls(call, hold, hour, tokens, nano_usd, not known, claimed)
+
+    def as_assumed(self, now: float) -> Assumed | None:
+        """Give what to remember of a charge that may be put right.
+
+        What comes with a later call rights itself.
+        """
+        call = self.call
+        if not self.assumed or self.hold is None or call.corrects or call.outcome == "queued":
+            return None
+        hour, _, _, user_id, model, endpoint = call.line.key if call.line else (self.hour, "", "", "", "", "")
+        return Assumed(
+            *(call.call_id, call.token_id, call.project_id, call.outcome),
+            hour=self.hour,
+            at=floor(now),
+            tokens=self.tokens,
+            nano_usd=self.nano_usd,
+            known_tokens=call.total_tokens or 0,
+            known_nano_usd=call.nano_usd or 0,
+            used_hour=hour,
+            user_id=user_id,
+            model=model,
+            endpoint=endpoint,
+            **self.claimed,
+        )
+
+    @property
+    def is_void(self) -> bool:
+        """Tell whether nothing went upstream."""
+        return self.call.outcome == "refused" or self.call.never_sent
 
     @property
     def requests(self) -> int:
         return int(self.call.request)
 
 
+def _charged(call: Finished, hold: Row | None) -> tuple[int, int]:
+    """Give the tokens and nano-USD that a call is charged with; see docs/limits.md.
+
+    Where its figures are not all, what was held may be nearer to the truth. Where its usage did not come, it
+    is the most that it can have used: else who leaves before it, every time, would pay less than is billed.
+    """
+    tokens, nano_usd = call.total_tokens, call.nano_usd
+    if hold is None:
+        return tokens or 0, nano_usd or 0
+    most_tokens = most_nano_usd = 0
+    if call.outcome not in ENDED_BY_PROXY:
+        most_tokens, most_nano_usd = hold["most_tokens"], hold["most_nano_usd"]
+    if tokens is None or call.incomplete:
+        tokens = max(tokens or 0, hold["tokens"], most_tokens)
+    elif call.at_least:
+        tokens = max(tokens, hold["tokens"])
+    if nano_usd is None or call.incomplete:
+        nano_usd = max(nano_usd or 0, hold["nano_usd"], most_nano_usd)
+    elif call.at_least:
+        nano_usd = max(nano_usd, hold["nano_usd"])
+    return tokens, nano_usd
+
+
 def _not_counted(connection: Connection, calls: Sequence[Finished], writer: str) -> list[Finished]:
-    """Those beyond the last one of this writer that was counted, which is moved on."""
+    """Give those beyond the last one of this writer that was counted, which is moved on."""
     last = max((call.seq for call in calls), default=0)
     if not last:
         return list(calls)
@@ -149,7 +248,7 @@ def _correct_rates(connection: Connection, corrections: Iterable[tuple[Row, int,
     sums: dict[tuple[str, int], Counter[str]] = {}
     for hold, requests, tokens in corrections:
         if hold["taken_at"] >= floor(now) - RATE_SECONDS and (requests or tokens):
-            for subject in (hold["token_id"], hold["project_id"]):
+            for _, subject in subjects_of(ids_of_row(hold)):
                 more = sums.setdefault((subject, hold["taken_at"]), Counter())
                 more["requests"] += requests
                 more["tokens"] += tokens
@@ -166,19 +265,26 @@ def _correct_rates(connection: Connection, corrections: Iterable[tuple[Row, int,
 
 
 def _spend(connection: Connection, charges: Sequence[_Charge]) -> None:
-    """Every period has a row of its own; so one that begins starts at nothing, and none is ever set back."""
-    sums: dict[tuple[str, str, int], Counter[str]] = {}
+    """Add to what was spent.
+
+    Every period has a row of its own; so one that begins starts at nothing, and none is ever set back.
+    """
+    hours: dict[tuple[tuple[str, ...], str, int], list[int]] = {}
     for charge in charges:
-        for subject in (charge.call.token_id, charge.call.project_id):
-            for period in PERIODS:
-                key = (subject, period, period_start(period, charge.hour * HOUR))
-                more = sums.setdefault(key, Counter())
-                more["requests"] += charge.requests
-                more["tokens"] += charge.tokens
-                more["nano_usd"] += charge.nano_usd
-                more["assumed"] += charge.assumed
-    for (subject, period, start), more in sorted(sums.items()):
-        connection.add("spend", {"subject": subject, "period": period, "starts_at": start}, dict(more))
+        for kind, subject in subjects_of({**charge.call.ids, **charge.claimed}):
+            more = hours.setdefault((kind.periods, subject, charge.hour), [0, 0, 0, 0])
+            more[0] += charge.requests
+            more[1] += charge.tokens
+            more[2] += charge.nano_usd
+            more[3] += charge.assumed
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for (names, subject, hour), of_hour in hours.items():
+        for period in names:
+            key = (subject, period, USUAL.start(period, hour * HOUR))
+            sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0, 0]), of_hour, strict=True)]
+    for (subject, period, start), numbers in sorted(sums.items()):
+        added = dict(zip(("requests", "tokens", "nano_usd", "assumed"), numbers, strict=True))
+        connection.add("spend", {"subject": subject, "period": period, "starts_at": start}, added)
 
 
 def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
@@ -189,11 +295,14 @@ def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
     for token_id, made in uses.items():
         # With a quota a call was counted when it was reserved.
         requests = sum(charge.requests - (charge.hold["counted"] if charge.hold else 0) for charge in made)
+        hits = sum(charge.call.cache_hits for charge in made)
         latest = max(made, key=lambda charge: charge.call.at).call
-        if requests:
+        if requests or hits:
             connection.run(
-                "UPDATE tokens SET request_count = request_count + :requests WHERE id = :id",
+                "UPDATE tokens SET request_count = request_count + :requests, "
+                "cache_hit_count = cache_hit_count + :hits WHERE id = :id",
                 requests=requests,
+                hits=hits,
                 id=token_id,
             )
         connection.run(
@@ -219,11 +328,10 @@ def _mark(connection: Connection, charges: Sequence[_Charge], now: float) -> Non
 
 def _marker(charge: _Charge, second: int) -> Mapping[str, Any]:
     call = charge.call
-    numbers = ("requests", "tokens", "nano_usd", "counted", "running")
+    numbers = ("requests", "tokens", "nano_usd", "most_tokens", "most_nano_usd", "counted", "running")
     return {
         "call_id": call.call_id,
-        "token_id": call.token_id,
-        "project_id": call.project_id,
+        **call.ids,
         "process": "",
         "taken_at": second,
         "hour": charge.hour,

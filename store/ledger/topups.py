@@ -1,4 +1,4 @@
-"""Additions to a budget, for the period that they fall into; to `total` for ever."""
+"""Add to a budget, for the period that it falls into; to `total` for ever."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from math import floor
 
 from uuid_utils import uuid7
 
-from store.engine import Connection
-from store.limits import Budget
+from store.database.engine import Connection
+from store.tokens.amounts import Budget
 
 
 def add(connection: Connection, subject: str, budget: Budget, *, at: float) -> None:

@@ -1,4 +1,4 @@
-"""The spool: a folder of append-only JSON Lines segments between the proxies and the dispatchers.
+"""Keep the spool: a folder of append-only JSON Lines segments between the proxies and the dispatchers.
 
 ::
 
@@ -19,15 +19,19 @@ from store.spool.closing import close_dead_writers
 from store.spool.journal import Journal
 from store.spool.reader import Batch, Record, SpoolReader
 from store.spool.scan import scan
+from store.spool.segment import Line, encode_object, parse
 from store.spool.writer import SpoolWriter, open_spool
 
 __all__ = [
     "Batch",
     "Journal",
+    "Line",
     "Record",
     "SpoolReader",
     "SpoolWriter",
     "close_dead_writers",
+    "encode_object",
     "open_spool",
+    "parse",
     "scan",
 ]

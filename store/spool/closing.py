@@ -8,7 +8,6 @@ journal. Killed in between, it leaves either no segment, or a whole one that the
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,25 +17,36 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from store.event import OPEN_TYPE, USAGE_TYPE, WRITER_TYPE, Event, blank_event
-from store.locks import taken
+from store.core.codes import Outcome, UsageMissing
+from store.core.event import OPEN_TYPE, USAGE_TYPE, WRITER_TYPE, Cost, Fields, UsageEvent
+from store.core.event_fields import blank_event, read_record, to_fields
+from store.core.file_locks import taken
+from store.core.private_files import sync_folder
 from store.spool import journal
-from store.spool.segment import SUFFIX, encode, next_name, segments, sync_folder, write_whole, writer_of
+from store.spool.segment import (
+    SUFFIX,
+    encode,
+    next_name,
+    parse,
+    segments,
+    write_whole,
+    writer_of,
+)
 from store.spool.writer import closing_record
 
 logger = logging.getLogger(__name__)
 
 EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 
-Price = Callable[[Event], Event | None]
+Price = Callable[[UsageEvent], Cost | None]
 """What the event's known usage costs at least; the event's ``cost``."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """What the journal of one writer says."""
+    """Holds what the journal of one writer says."""
 
-    pending: dict[str, Event] = field(default_factory=dict)
+    pending: dict[str, Fields] = field(default_factory=dict)
     """The calls without a mark, oldest first."""
     opened: int = 0
     sequence: int = 0
@@ -44,7 +54,7 @@ class Opened:
 
 @dataclass(slots=True)
 class Written:
-    """What the segments of one writer hold."""
+    """Holds what the segments of one writer say."""
 
     found: set[str] = field(default_factory=set)
     """Those of the pending calls whose event is there."""
@@ -93,12 +103,13 @@ def _close(spool: Path, paths: list[Path], price: Price | None) -> int:
 
 
 def read_journal(paths: Iterable[Path]) -> Opened:
-    """The journal's files of one writer, in order; there are two where it died while it began a new one.
+    """Give the journal's files of one writer, in order; there are two where it died while it began a new one.
 
     Never raises for what is in them: a disk may have changed it.
     """
     result = Opened()
     recorded: set[str] = set()
+    sent: set[str] = set()
     for path in paths:
         before, here = result.opened, 0
         for line in journal.read(path):
@@ -114,11 +125,15 @@ def read_journal(paths: Iterable[Path]) -> Opened:
                     before = earlier
                 for record in _list(line.get("carried")):
                     _add(result, record)
+            elif kind == journal.SENT:
+                sent.add(str(line.get("id")))
             elif kind == journal.RECORDED:
                 recorded.update(id_ for id_ in _list(line.get("ids")) if isinstance(id_, str))
         result.opened = before + here
     for id_ in recorded:
         result.pending.pop(id_, None)
+    for id_ in sent & result.pending.keys():
+        result.pending[id_]["sent"] = True
     return result
 
 
@@ -132,7 +147,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def read_segments(paths: Iterable[Path], wanted: Iterable[str]) -> Written:
-    """What `paths` hold of one writer: which of the calls `wanted`, and its last number."""
+    """Give what `paths` hold of one writer: which of the calls `wanted`, and its last number."""
     result = Written()
     ids = set(wanted)
     for path in paths:
@@ -143,10 +158,10 @@ def read_segments(paths: Iterable[Path], wanted: Iterable[str]) -> Written:
             if match[1].decode("utf-8", "replace") in ids:
                 start = whole.rfind(b"\n", 0, match.start()) + 1
                 end = whole.find(b"\n", start)
-                record = _record(whole[start : None if end < 0 else end])
+                record = parse(whole[start : None if end < 0 else end]) or {}
                 result.found |= ids & {str(record.get("event_id"))}
         for line in _backwards(whole):
-            record = _record(line)
+            record = parse(line) or {}
             result.closed |= record.get("type") == WRITER_TYPE
             if isinstance(number := record.get("seq", record.get("last_seq")), int):
                 result.sequence = max(result.sequence, number)
@@ -155,7 +170,7 @@ def read_segments(paths: Iterable[Path], wanted: Iterable[str]) -> Written:
 
 
 def _backwards(data: bytes) -> Iterator[bytes]:
-    """The lines of `data`, last one first."""
+    """Give the lines of `data`, last one first."""
     end = len(data)
     while end > 0:
         start = data.rfind(b"\n", 0, end) + 1
@@ -163,25 +178,27 @@ def _backwards(data: bytes) -> Iterator[bytes]:
         end = start - 1
 
 
-def _record(line: bytes) -> Event:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def died(record: Event, price: Price | None) -> Event:
-    """The event of a call of which only the opening is known."""
-    known = {name: value for name, value in record.items() if name != "closes_as"}
-    event = {
+def died(record: Fields, price: Price | None) -> Fields:
+    """Give the event of a call of which only the opening is known; what another version said of it stays."""
+    known = {name: value for name, value in record.items() if name not in ("closes_as", "sent")}
+    code = UsageMissing.PROXY_DIED
+    missing = "the proxy died during this call; what came back is not known"
+    if record.get("sent") is False:  # a journal of an earlier version does not say
+        known["usage"], code = None, UsageMissing.NOT_SENT
+        missing = "the proxy died before the request was sent; nothing is billed"
+    fields = {
         **blank_event(),
         **known,
         "type": record.get("closes_as") or USAGE_TYPE,
-        "outcome": "proxy_died",
-        "error": {"type": "proxy_died", "code": None, "message": "the proxy died during this call"},
-        "usage_missing": "the proxy died during this call; what came back is not known",
-        "usage_missing_code": "proxy_died",
+        "outcome": Outcome.PROXY_DIED.value,
+        "error": {
+            "type": Outcome.PROXY_DIED.value,
+            "code": None,
+            "message": "the proxy died during this call",
+        },
+        "usage_missing": missing,
+        "usage_missing_code": code.value,
     }
-    event["cost"] = price(event) if price is not None and event["usage"] else None
-    return event
+    cost = price(read_record(fields, UsageEvent)) if price is not None and fields["usage"] else None
+    fields["cost"] = to_fields(cost) if cost is not None else None
+    return fields

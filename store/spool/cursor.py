@@ -1,4 +1,4 @@
-"""How far each consumer has come."""
+"""Keep how far each consumer has come."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from store.errors import SpoolBusy, SpoolError
-from store.spool.segment import private_umask
+from store.core.errors import SpoolBusy, SpoolError
+from store.core.private_files import make_folder, open_private
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +20,14 @@ FOLDER = "cursors"
 
 
 class Cursor:
-    """The offsets of one consumer, held by one process at a time. Raises SpoolBusy when it is held."""
+    """Holds the offsets of one consumer, for one process at a time. Raises SpoolBusy when it is held."""
 
     def __init__(self, spool: Path, consumer: str) -> None:
         check_name(consumer)
         folder = spool / FOLDER
         self._path = folder / f"{consumer}.json"
-        with private_umask():
-            folder.mkdir(exist_ok=True)
-            self._lock = (folder / f"{consumer}.lock").open("a+")
+        make_folder(folder)
+        self._lock = open_private(folder / f"{consumer}.lock", "a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,7 +50,7 @@ class Cursor:
         """Take over `offsets` and make them durable; the file is replaced, never changed."""
         self.offsets.update(offsets)
         temporary = self._path.with_suffix(".tmp")
-        with private_umask(), temporary.open("w") as file:
+        with open_private(temporary, "w") as file:
             json.dump({"version": 1, "offsets": self.offsets, "sum": _sum(self.offsets)}, file)
             file.flush()
             os.fsync(file.fileno())
@@ -66,7 +65,10 @@ class Cursor:
 
 
 def load(path: Path) -> dict[str, int]:
-    """The offsets in a cursor file; none, with a warning, where it is unreadable: rather twice than never."""
+    """Read the offsets in a cursor file.
+
+    None, with a warning, where it is unreadable: rather twice than never.
+    """
     try:
         return _parse(path.read_bytes())
     except FileNotFoundError:
@@ -77,7 +79,7 @@ def load(path: Path) -> dict[str, int]:
 
 
 def check_name(consumer: str) -> None:
-    """Raises SpoolError for what can't be the name of a consumer."""
+    """Raise SpoolError for what can't be the name of a consumer."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", consumer):
         raise SpoolError(f"consumer {consumer!r}: use 1 to 64 letters, digits, dots, dashes, underscores.")
 
@@ -87,12 +89,12 @@ def path_of(spool: Path, consumer: str) -> Path:
 
 
 def names(spool: Path) -> list[str]:
-    """Every registered consumer."""
+    """Give every registered consumer."""
     return sorted(path.stem for path in (spool / FOLDER).glob("*.json"))
 
 
 def holder(spool: Path, consumer: str) -> int | None:
-    """The process that is at work as this consumer; None: nobody, or it can't be told who (0)."""
+    """Give the process that is at work as this consumer; None: nobody, or it can't be told who (0)."""
     try:
         with (spool / FOLDER / f"{consumer}.lock").open("rb") as file:
             try:
@@ -106,7 +108,7 @@ def holder(spool: Path, consumer: str) -> int | None:
 
 
 def damage(path: Path) -> str | None:
-    """Why a cursor file can't be read; None where it can, or is not there."""
+    """Say why a cursor file can't be read; None where it can, or is not there."""
     try:
         _parse(path.read_bytes())
     except FileNotFoundError:
@@ -125,10 +127,10 @@ def _parse(data: bytes) -> dict[str, int]:
 
 
 def _sum(offsets: Mapping[str, int]) -> int:
-    """A changed digit would otherwise skip events in silence."""
+    """Give a changed digit would otherwise skip events in silence."""
     return zlib.crc32(json.dumps(offsets, sort_keys=True).encode())
 
 
 def all_offsets(spool: Path) -> list[dict[str, int]]:
-    """The offsets of every registered consumer."""
+    """Give the offsets of every registered consumer."""
     return [load(path) for path in sorted((spool / FOLDER).glob("*.json"))]

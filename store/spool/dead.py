@@ -1,16 +1,16 @@
-"""Dead letters, ``dead/CONSUMER.jsonl``: what a consumer could not use, or its backend will never take."""
+"""Keep dead letters, ``dead/CONSUMER.jsonl``: what a consumer can't use, or its backend will never take."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.spool.segment import encode, private_umask, write_whole
+from store.core.private_files import make_folder, open_private
+from store.spool.segment import encode, parse, write_whole
 
 FOLDER = "dead"
 
@@ -24,23 +24,21 @@ def path_of(spool: Path, consumer: str) -> Path:
 
 def write(spool: Path, consumer: str, letters: Sequence[Mapping[str, Any]]) -> None:
     """Append, and wait for the disk. Raises OSError."""
-    with _locked(spool), path_of(spool, consumer).open("ab") as file:
+    with _locked(spool), open_private(path_of(spool, consumer), "ab") as file:
         file.write(b"".join(encode(letter) for letter in letters))
         file.flush()
         os.fsync(file.fileno())
 
 
 def read(spool: Path, consumer: str) -> Iterator[Letter]:
-    """The letters of a consumer, oldest first."""
+    """Give the letters of a consumer, oldest first."""
     try:
         data = path_of(spool, consumer).read_bytes()
     except FileNotFoundError:
         return
     for line in data.splitlines():
-        with contextlib.suppress(ValueError):
-            letter = json.loads(line)
-            if isinstance(letter, dict):
-                yield letter
+        if (letter := parse(line)) is not None:
+            yield letter
 
 
 def take(
@@ -58,19 +56,18 @@ def take(
 
 
 def consumers(spool: Path) -> list[str]:
-    """Who has dead letters."""
+    """Name who has dead letters."""
     return sorted(path.stem for path in (spool / FOLDER).glob("*.jsonl"))
 
 
 @contextlib.contextmanager
 def _locked(spool: Path) -> Iterator[None]:
-    """A letter that arrives while others are taken must not be forgotten with them."""
+    """Give a letter that arrives while others are taken must not be forgotten with them."""
     folder = spool / FOLDER
-    with private_umask():
-        folder.mkdir(exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

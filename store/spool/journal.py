@@ -1,10 +1,11 @@
-"""The journal: which calls went upstream and have no event yet.
+"""Keep the journal: which calls went upstream and have no event yet.
 
 ::
 
     spool/journal/0197…c1.host.4711.000001.open     locked by its writer for as long as that lives
       {"type":"llm_proxy_journal","opened":0,"carried":[]}       how many were opened before this file
       {"type":"llm_proxy_open","event_id":…, …}                  a call, before it goes upstream
+      {"type":"llm_proxy_sent","id":…}                           its request goes out, from the head on
       {"type":"llm_proxy_recorded","ids":[…],"seq":17}           their events are on disk
 
 Lines are written without waiting for the disk: the kernel keeps them when the process dies, and only a power
@@ -24,21 +25,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.event import OPEN_TYPE
-from store.spool.segment import UNFINISHED, private_umask, segment_name, sync_folder
+from store.core.event import OPEN_TYPE
+from store.core.private_files import make_folder, sync_folder
+from store.spool.segment import UNFINISHED, check_place, encode, parse, segment_name
 
 FOLDER = "journal"
 SUFFIX = ".open"
 HEADER = "llm_proxy_journal"
 RECORDED = "llm_proxy_recorded"
+SENT = "llm_proxy_sent"
+NOT_SENT_END = b'"sent":false}\n'
+"""How the line of a call ends whose request has not been sent. (Within texts quotes are escaped.)"""
 JOURNAL_BYTES = 64 * 2**20
 """Size after which what is still open is carried over into a new file."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode  # ASCII: any text becomes a valid line
-
 
 class Journal:
-    """One writer's journal. `opened` may be called by another thread than all else. Raises OSError."""
+    """Keeps one writer's journal. `opened` may be called by another thread than all else. Raises OSError."""
 
     def __init__(self, spool: Path, writer: str, *, journal_bytes: int = JOURNAL_BYTES) -> None:
         self._folder = spool / FOLDER
@@ -51,11 +54,12 @@ class Journal:
         """The lines of calls without an event, by id."""
         self._unmarked: list[str] = []
         """Calls whose events are on disk, which the file does not say yet."""
+        self._unsaid: list[bytes] = []
+        """Marks of requests that were sent, which the file does not hold yet."""
         self._opened = 0
         self._sequence = 0
         self._torn = False
-        with private_umask():
-            self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         left = _left.pop(self._folder, [])
         for journal in left:
             self._pending |= journal._pending
@@ -67,19 +71,33 @@ class Journal:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Calls that went upstream, and those of them whose event is not on disk."""
+        """Count the calls that went upstream, and those of them whose event is not on disk."""
         return {"opened": self._opened, "unrecorded": len(self._pending)}
 
     def opened(self, record: Mapping[str, Any]) -> None:
-        """A call (``event_id``) goes upstream as soon as this returns. Takes microseconds."""
-        line = _encode({"type": OPEN_TYPE, **record}).encode() + b"\n"
+        """Note a call (``event_id``) that goes upstream as soon as this returns. Takes microseconds."""
+        line = encode({"type": OPEN_TYPE, **record})
         with self._lock:
             self._write(line)
             self._pending[record["event_id"]] = line
             self._opened += 1
 
+    def sent(self, id_: str) -> None:
+        """Note that the request of a call (opened with ``"sent": False``) goes out. Never raises, or waits.
+
+        A mark that cannot be written goes out with the next line. If the process dies before, the call counts
+        as one that was never sent.
+        """
+        with self._lock:
+            if id_ not in self._pending:
+                return
+            self._pending[id_] = self._pending[id_].replace(NOT_SENT_END, b'"sent":true}\n')
+            self._unsaid.append(encode({"type": SENT, "id": id_}))
+            with contextlib.suppress(OSError):
+                self._write(b"")
+
     def recorded(self, ids: Sequence[str], sequence: int) -> None:
-        """The events of `ids` are on disk, the last of them as number `sequence`. Never raises.
+        """Note that the events of `ids` are on disk, the last of them as number `sequence`. Never raises.
 
         A mark that cannot be written is written with the next one; until then the events themselves, in
         their segment, say that the calls are closed.
@@ -91,6 +109,18 @@ class Journal:
             self._mark()
             if self._size > self._limit:
                 self._renew()
+
+    def check(self) -> None:
+        """Raise OSError where the file was removed or moved away."""
+        check_place(self._descriptor, self._path)
+
+    def reopen(self) -> None:
+        """Go on in a new file if the present one is gone, with what is still open."""
+        try:
+            self.check()
+        except OSError:
+            make_folder(self._folder, parents=True)
+            self._renew()
 
     def settle(self) -> None:
         """Make durable what was marked, before the segment that holds the events may be removed."""
@@ -114,15 +144,16 @@ class Journal:
         if self._unmarked:
             mark = {"type": RECORDED, "ids": self._unmarked, "seq": self._sequence}
             with self._lock:
-                self._write(_encode(mark).encode() + b"\n")
+                self._write(encode(mark))
             self._unmarked = []
 
     def _write(self, line: bytes) -> None:
-        """One write. What a full disk cut short is ended by the next line."""
-        data = b"\n" + line if self._torn else line
+        """Write at once. What a full disk cut short is ended by the next line."""
+        data = b"".join([b"\n" if self._torn else b"", *self._unsaid, line])
         self._torn = True
         _write_at_once(self._descriptor, data)
         self._torn = False
+        self._unsaid.clear()
         self._size += len(data)
 
     def _renew(self) -> None:
@@ -141,10 +172,10 @@ class Journal:
     def _header(self) -> bytes:
         carried = [json.loads(line) for line in self._pending.values()]
         header = {"type": HEADER, "opened": self._opened, "seq": self._sequence, "carried": carried}
-        return _encode(header).encode() + b"\n"
+        return encode(header)
 
     def _create(self, first: bytes) -> tuple[Path, int]:
-        """A new file, locked before it gets its name: an unlocked one is taken for a dead writer's."""
+        """Give a new file, locked before it gets its name: an unlocked one is taken for a dead writer's."""
         self._counter += 1
         path = self._folder / segment_name(self._writer, self._counter, SUFFIX)
         unfinished = path.with_name(path.name + UNFINISHED)
@@ -177,14 +208,12 @@ _left: dict[Path, list[Journal]] = {}
 
 
 def journals(spool: Path) -> list[Path]:
-    """All journal files, oldest writer first."""
+    """Give all journal files, oldest writer first."""
     return sorted((spool / FOLDER).glob(f"*{SUFFIX}"))
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal; half a line is one that was never acted upon."""
+    """Give the whole lines of a journal; half a line is one that was never acted upon."""
     for line in path.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):
-            value = json.loads(line)
-            if isinstance(value, dict):
-                yield value
+        if (record := parse(line)) is not None:
+            yield record

@@ -1,9 +1,8 @@
-"""The reading side of the spool: one consumer, from its cursor on."""
+"""Read the spool: one consumer, from its cursor on."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -14,25 +13,24 @@ from typing import Any
 
 import msgspec
 
-from store.errors import SpoolError
-from store.locks import is_held
-from store.spool import cursor as cursors
-from store.spool import dead, replay, rolled
+from store.core.errors import SpoolError
+from store.core.file_locks import is_held
+from store.spool import cursor, dead, replay, usage_checkpoint
 from store.spool.closing import Price, close_dead_writers
 from store.spool.cursor import Cursor
 from store.spool.journal import journals
-from store.spool.segment import segments, writer_of
+from store.spool.segment import decode, segments, writer_of
 
 logger = logging.getLogger(__name__)
 
 
 class Record:
-    """One line of the spool. What it says is parsed when it is asked for: not every consumer needs all."""
+    """Holds one line of the spool, parsed when it is asked for: not every consumer needs all."""
 
     __slots__ = ("_value", "line", "offset", "segment")
 
     def __init__(self, line: bytes, value: dict[str, Any] | None, segment: str, offset: int) -> None:
-        """`line` without its line end; `value`: what it says, None to parse it later."""
+        """Take `line` without its line end; `value`: what it says, None to parse it later."""
         self.line = line
         self.segment = segment
         self.offset = offset
@@ -40,15 +38,15 @@ class Record:
 
     @property
     def value(self) -> dict[str, Any]:
-        """The object that the line is."""
+        """Give the object that the line is."""
         if self._value is None:
-            self._value = _parsed(self.line)
+            self._value = decode(self.line)
         return self._value
 
 
 @dataclass(slots=True)
 class Batch:
-    """Records in the order of their writers, and where the cursor stands after them."""
+    """Holds records in the order of their writers, and where the cursor stands after them."""
 
     records: list[Record] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
@@ -75,7 +73,7 @@ class SpoolReader:
     """
 
     def __init__(self, folder: Path, consumer: str, *, price: Price | None = None) -> None:
-        """`price`: see :func:`store.spool.closing.close_dead_writers`."""
+        """Take as `price` what :func:`store.spool.closing.close_dead_writers` does."""
         if not folder.is_dir():
             raise SpoolError(
                 f"there is no spool at {folder}; start the proxy first, or name the right folder."
@@ -100,7 +98,7 @@ class SpoolReader:
     def read(
         self, *, max_events: int = 1000, max_bytes: int = 8 * 2**20, after: Mapping[str, int] | None = None
     ) -> Batch:
-        """The next records, at most `max_events`, and about `max_bytes` unless one line alone is longer.
+        """Give the next records, at most `max_events`, and about `max_bytes` unless one line alone is longer.
 
         Nothing moves until :meth:`commit`; without it the same records come again. False at the end.
         `after`: the offsets of a batch that was read and is not committed yet; what follows it is read.
@@ -124,7 +122,7 @@ class SpoolReader:
         return batch
 
     def commit(self, batch: Batch) -> None:
-        """The batch is delivered: never read it again."""
+        """Move past a batch that is delivered: it is never read again."""
         if batch.dead:
             dead.write(self.folder, self.consumer, batch.dead)
         self._cursor.move(batch.offsets)
@@ -136,13 +134,15 @@ class SpoolReader:
 
         The last segment of a writer stays until the writer is closed: it may be all that tells which of
         its calls have an event (see :mod:`store.spool.closing`). And every segment stays until the store has
-        taken in what it holds (see :mod:`store.spool.rolled`).
+        taken in what it holds (see :mod:`store.spool.usage_checkpoint`).
         """
         close_dead_writers(self.folder, self._price)
-        consumers = cursors.all_offsets(self.folder)
+        consumers = cursor.all_offsets(self.folder)
         unclosed = {writer_of(path) for path in journals(self.folder)}
         found = segments(self.folder)
-        marks = rolled.behind(self.folder)  # after the segments: these are never there before the marks
+        marks = usage_checkpoint.behind(
+            self.folder
+        )  # after the segments: these are never there before the marks
         last = {writer_of(path): path for path in found}
         removed = 0
         for path in replay.files(self.folder, self.consumer):
@@ -157,7 +157,7 @@ class SpoolReader:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     size = os.fstat(file.fileno()).st_size
                     done = all(offsets.get(path.name, 0) == size for offsets in consumers)
-                    if done and not rolled.is_waiting(path, marks):
+                    if done and not usage_checkpoint.is_waiting(path, marks):
                         path.unlink()
                         removed += 1
             except (BlockingIOError, FileNotFoundError):
@@ -165,7 +165,7 @@ class SpoolReader:
         return removed
 
     def backlog(self) -> int:
-        """Bytes that are still to be read."""
+        """Give the bytes that are still to be read."""
         return sum(
             max(0, path.stat().st_size - self._cursor.offsets.get(path.name, 0))
             for path in [*replay.files(self.folder, self.consumer), *segments(self.folder)]
@@ -173,7 +173,7 @@ class SpoolReader:
         )
 
     def _in_turn(self) -> list[tuple[str, list[Path]]]:
-        """The segments of each writer, in order; the writers take turns in coming first."""
+        """Give the segments of each writer, in order; the writers take turns in coming first."""
         found = [*replay.files(self.folder, self.consumer), *segments(self.folder)]
         for gone in self._cursor.offsets.keys() - {path.name for path in found}:
             self._cursor.forget(gone)
@@ -182,11 +182,11 @@ class SpoolReader:
         return writers[first:] + writers[:first]
 
     def _done(self, path: Path) -> int:
-        """Bytes of a segment that are delivered, or read ahead."""
+        """Give the bytes of a segment that are delivered, or read ahead."""
         return self._ahead.get(path.name, self._cursor.offsets.get(path.name, 0))
 
     def _exhausted(self, path: Path, batch: Batch) -> bool:
-        """Whether nothing is left of a segment after `batch`."""
+        """Tell whether nothing is left of a segment after `batch`."""
         offset = batch.offsets.get(path.name, self._done(path))
         try:
             return path.stat().st_size == offset
@@ -219,7 +219,7 @@ class SpoolReader:
         return offset - start
 
     def _start(self, path: Path) -> int:
-        """Where to go on in a segment: its beginning if the cursor can't be right: rather twice than never.
+        """Find where to go on in a segment: its beginning if the cursor cannot be right.
 
         So it may be after a disk lost what was synced, or after a write that failed was taken back when it
         had been read already.
@@ -248,7 +248,7 @@ class SpoolReader:
         if not line.strip():
             return  # a damaged line that was set aside (see store.spool.repair)
         try:
-            value = _parsed(line)
+            value = decode(line)
         except (ValueError, RecursionError) as error:
             batch.bury(line, segment, offset, f"not JSON: {error}")
             return
@@ -259,7 +259,7 @@ class SpoolReader:
 
 
 def _read_lines(path: Path, start: int, size: int) -> bytes:
-    """Up to `size` bytes from `start`, but one whole line at least, if there is one."""
+    """Read up to `size` bytes from `start`, but one whole line at least, if there is one."""
     with path.open("rb") as file:
         file.seek(start)
         parts = [file.read(size)]
@@ -269,24 +269,16 @@ def _read_lines(path: Path, start: int, size: int) -> bytes:
 
 
 class _Nothing(msgspec.Struct, gc=False):
-    """An object of which no member is wanted."""
+    """Is an object of which no member is wanted."""
 
 
 _skim = msgspec.json.Decoder(_Nothing).decode
 
 
 def _is_object(line: bytes) -> bool:
-    """Whether a line is surely a JSON object in UTF-8, found out without making one."""
+    """Tell whether a line is surely a JSON object in UTF-8, found out without making one."""
     try:
         _skim(line)
         return line.isascii() or bool(line.decode())
     except (ValueError, RecursionError):
         return False
-
-
-def _parsed(line: bytes) -> Any:
-    """Raises ValueError. `msgspec` refuses half surrogate pairs; Python's own parser does not."""
-    try:
-        return msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return json.loads(line)

@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from store.locks import is_held
+from store.core.file_locks import is_held
+from store.core.private_files import make_folder, open_private
 from store.spool import cursor
-from store.spool.segment import encode, private_umask, segments
+from store.spool.segment import encode, segments
 from store.spool.survey import Line, lines
 
 FOLDER = "damaged"
@@ -37,8 +38,7 @@ def repair(spool: Path) -> dict[str, Any]:
     for name in cursor.names(spool):
         path = cursor.path_of(spool, name)
         if cursor.damage(path) and not cursor.holder(spool, name):
-            with private_umask():
-                (spool / FOLDER).mkdir(exist_ok=True)
+            make_folder(spool / FOLDER)
             path.rename(spool / FOLDER / f"cursor-{path.name}")
             broken.append(name)
     return {"lines": len(found), "bytes": sum(len(line.data) for line in found), "cursors": broken}
@@ -51,12 +51,11 @@ def _set_aside(spool: Path, line: Line) -> None:
         "offset": line.offset,
         "line": line.data.decode("utf-8", "backslashreplace"),
     }
-    with private_umask():
-        (spool / FOLDER).mkdir(exist_ok=True)
-        with (spool / FOLDER / line.segment.name).open("ab") as file:
-            file.write(encode(letter))
-            file.flush()
-            os.fsync(file.fileno())
+    make_folder(spool / FOLDER)
+    with open_private(spool / FOLDER / line.segment.name, "ab") as file:
+        file.write(encode(letter))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _blank(line: Line) -> None:

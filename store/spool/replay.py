@@ -1,4 +1,4 @@
-"""Records that are put before one consumer again: ``replay/CONSUMER/*.jsonl``, read like segments.
+"""Put records before one consumer again: ``replay/CONSUMER/*.jsonl``, read like segments.
 
 They keep ``event_id``, ``writer`` and ``seq``, so that what arrives twice can be told. The consumer may be at
 work meanwhile: it finds the new file by itself.
@@ -6,7 +6,6 @@ work meanwhile: it finds the new file by itself.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +14,10 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from store.core.private_files import make_folder
 from store.spool import dead
 from store.spool.cursor import check_name
-from store.spool.segment import SUFFIX, private_umask, segments, write_whole
+from store.spool.segment import SUFFIX, parse, segments, write_whole
 
 FOLDER = "replay"
 FILE_BYTES = 64 * 2**20
@@ -25,13 +25,13 @@ FILE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which records; None: any."""
+    """Says which records; None: any."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     def holds(self, record: dict[str, Any]) -> bool:
-        """By the record's own time; one without a time is in no range but the open one."""
+        """Tell whether a record is in range by its own time; one without is in no range but the open one."""
         if self.since is None and self.until is None:
             return True
         try:
@@ -42,7 +42,7 @@ class Range:
 
 
 def files(spool: Path, consumer: str) -> list[Path]:
-    """What a consumer is to read again, in the order in which it was asked for."""
+    """Give what a consumer is to read again, in the order in which it was asked for."""
     return sorted((spool / FOLDER / consumer).glob(f"*{SUFFIX}"))
 
 
@@ -60,7 +60,7 @@ def replay_dead(spool: Path, consumer: str, wanted: Range, reason: str | None = 
     check_name(consumer)
 
     def fits(letter: dead.Letter) -> bool:
-        record = _record(str(letter.get("line")))
+        record = parse(str(letter.get("line")))
         if record is None or (reason is not None and reason not in str(letter.get("reason"))):
             return False
         return wanted.holds(record)
@@ -74,16 +74,8 @@ def replay_dead(spool: Path, consumer: str, wanted: Range, reason: str | None = 
 def _lines(path: Path, wanted: Range) -> Iterator[bytes]:
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n") and (record := _record(line)) is not None and wanted.holds(record):
+            if line.endswith(b"\n") and (record := parse(line)) is not None and wanted.holds(record):
                 yield line[:-1]
-
-
-def _record(line: bytes | str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _write(spool: Path, consumer: str, lines: Iterator[bytes]) -> int:
@@ -95,13 +87,12 @@ def _write(spool: Path, consumer: str, lines: Iterator[bytes]) -> int:
             write_whole(folder / f"replay-{uuid7()}{SUFFIX}", b"".join(part))
             part.clear()
 
-    with private_umask():
-        folder.mkdir(parents=True, exist_ok=True)
-        for line in lines:
-            part.append(line + b"\n")
-            count, size = count + 1, size + len(line)
-            if size > FILE_BYTES:
-                flush()
-                size = 0
-        flush()
+    make_folder(folder, parents=True)
+    for line in lines:
+        part.append(line + b"\n")
+        count, size = count + 1, size + len(line)
+        if size > FILE_BYTES:
+            flush()
+            size = 0
+    flush()
     return count

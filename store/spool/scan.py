@@ -1,17 +1,16 @@
-"""Everything that is in a spool, for those who look back; no cursor moves."""
+"""Read everything that is in a spool, for those who look back; no cursor moves."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from store.spool.segment import segments
+from store.spool.segment import parse, segments
 
 
 def scan(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records that are whole, oldest writer first. What is removed meanwhile is skipped.
+    """Give the records that are whole, oldest writer first. What is removed meanwhile is skipped.
 
     Lines that are no JSON object are skipped too: the consumers put those aside, with the reason.
     """
@@ -19,15 +18,7 @@ def scan(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             with path.open("rb") as file:
                 for line in file:
-                    if line.endswith(b"\n") and (record := _record(line)) is not None:
+                    if line.endswith(b"\n") and (record := parse(line)) is not None:
                         yield record
         except FileNotFoundError:
             continue
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -1,16 +1,23 @@
-"""A segment: its name, its lock, and one record as a line."""
+"""Define a segment: its name, its lock, and one record as a line."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
+
+from store.core.event import BaseRecord
+from store.core.event_fields import to_fields
+from store.core.private_files import sync_folder
 
 SUFFIX = ".jsonl"
 UNFINISHED = ".new"
@@ -18,52 +25,93 @@ UNFINISHED = ".new"
 
 
 def segment_name(writer: str, counter: int, suffix: str = SUFFIX) -> str:
-    """Names sort by the start of their writer (a UUIDv7), then by age."""
+    """Give the names sort by the start of their writer (a UUIDv7), then by age."""
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40] or "host"
     return f"{writer}.{host}.{os.getpid()}.{counter:06d}{suffix}"
 
 
 def next_name(path: Path) -> Path:
-    """The segment of the same writer that comes after `path`."""
+    """Give the segment of the same writer that comes after `path`."""
     stem, counter = path.name.removesuffix(SUFFIX).rsplit(".", 1)
     return path.with_name(f"{stem}.{int(counter) + 1:06d}{SUFFIX}")
 
 
 def segments(folder: Path) -> list[Path]:
-    """All segments of a spool, oldest writer first."""
+    """Give all segments of a spool, oldest writer first."""
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def writer_of(path: Path) -> str:
-    """The writer that a segment's name begins with."""
+    """Give the writer that a segment's name begins with."""
     return path.name.partition(".")[0]
 
 
-@contextlib.contextmanager
-def private_umask() -> Iterator[None]:
-    """Files 0600, folders 0700: events may hold prompts."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def encode(record: Mapping[str, Any]) -> bytes:
-    """One line of JSON, valid whatever the record holds.
+def encode(record: BaseRecord | Mapping[str, Any]) -> bytes:
+    """Write `record` as one line of JSON, which is valid whatever it holds.
 
     Not-a-number, which JSON does not know, becomes null; half a surrogate pair, which UTF-8 does not know,
     is written as an escape; what has no JSON form is written as its text.
     """
+    return encode_object(record) + b"\n"
+
+
+class Line(NamedTuple):
+    """Holds a record as it is written, without its number."""
+
+    event_id: str
+    data: bytes
+    """One JSON object."""
+
+    @classmethod
+    def of(cls, record: BaseRecord | Mapping[str, Any]) -> Line:
+        """Write a record that has no number yet."""
+        fields = record if isinstance(record, Mapping) else None
+        event_id = fields.get("event_id") if fields is not None else getattr(record, "event_id", None)
+        return cls(str(event_id), encode_object(record))
+
+    def numbered(self, writer: str, number: int) -> bytes:
+        """Give the line on disk, as `number` of `writer`."""
+        members = self.data[:-1] + b"," if len(self.data) > 2 else b"{"
+        return b'%b"writer":"%b","seq":%d}\n' % (members, writer.encode(), number)
+
+
+def encode_object(record: BaseRecord | Mapping[str, Any]) -> bytes:
+    """Write `record` as :func:`encode` does, without the end of the line."""
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+        data = _encode(record)
+    except (TypeError, ValueError):  # of half a surrogate pair, of what has no JSON form
+        return _encode_slowly(record)
+    return _encode_slowly(record) if _spells_numbers_otherwise(data) else data
+
+
+_encode = msgspec.json.Encoder().encode
+_EXPONENT = re.compile(rb"e(?<=\de)-?\d")
+_MANTISSA = re.compile(rb"[:,\[]-?\d[\d.]*$")
+_LONGEST_MANTISSA = 24
+
+
+def _spells_numbers_otherwise(data: bytes) -> bool:
+    """Tell whether msgspec may have written a number in another way than Python does: 1e16, 0.00001.
+
+    A text that looks like one is taken for one: it costs time and nothing else.
+    """
+    if b"0.0000" in data:
+        return True
+    found = (match.start() for match in _EXPONENT.finditer(data))
+    return any(_MANTISSA.search(data, max(0, at - _LONGEST_MANTISSA), at) for at in found)
+
+
+def _encode_slowly(record: BaseRecord | Mapping[str, Any]) -> bytes:
+    plain = to_fields(record) if isinstance(record, BaseRecord) else record
+    try:
+        text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
     except ValueError:
-        finite = _without_nan(record)
+        finite = _without_nan(plain)
         text = json.dumps(finite, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
     try:
-        return text.encode() + b"\n"
+        return text.encode()
     except UnicodeEncodeError:
-        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text).encode() + b"\n"
+        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text).encode()
 
 
 def _without_nan(value: Any) -> Any:
@@ -76,8 +124,35 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
+def parse(line: bytes | str) -> dict[str, Any] | None:
+    """Read a line of JSON, whichever version wrote it; None where it is no object."""
+    try:
+        value = decode(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def decode(line: bytes | str) -> Any:
+    """Read any JSON. Raises ValueError, and RecursionError for what no stack can read."""
+    try:
+        return _decode(line)
+    except RecursionError:
+        # How deep a value may be nested depends on the stack of who reads it: a thread of its own has the
+        # shallowest, so that what was written can be read.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(_decode, line).result()
+
+
+def _decode(line: bytes | str) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except ValueError:
+        return json.loads(line)  # which takes halves of surrogate pairs, too
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """A file that is there whole and on disk, or not at all."""
+    """Write a file that is there whole and on disk, or not at all."""
     unfinished = path.with_name(path.name + UNFINISHED)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -91,10 +166,12 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable (fsync(2): syncing a file does not sync its entry)."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def check_place(descriptor: int, path: Path) -> None:
+    """Raise OSError where `path` no longer leads to the open file `descriptor`."""
+    open_file = os.fstat(descriptor)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        found = path.stat()
+    except FileNotFoundError:
+        found = None
+    if found is None or (found.st_dev, found.st_ino) != (open_file.st_dev, open_file.st_ino):
+        raise OSError(errno.ESTALE, "the file was removed or its folder moved while it was in use", str(path))

@@ -1,4 +1,4 @@
-"""The state of a spool, and whether everything in it is sound. Nothing here changes anything."""
+"""Survey the state of a spool, and whether everything in it is sound. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from store.event import USAGE_TYPE, WRITER_TYPE
-from store.locks import is_held
-from store.spool import cursor, dead, journal, replay, rolled
+from store.core.event import USAGE_TYPE, WRITER_TYPE
+from store.core.file_locks import is_held
+from store.core.times import rfc3339
+from store.spool import cursor, dead, journal, replay, usage_checkpoint
+from store.spool.backlog import time_at
 from store.spool.closing import read_journal
 from store.spool.segment import segments, writer_of
 
 
 def status(spool: Path, now: datetime | None = None) -> dict[str, Any]:
-    """Sizes, writers, and how far each consumer is, as plain data."""
+    """Give sizes, writers, and how far each consumer is, as plain data."""
     now = now or datetime.now(UTC)
     paths = segments(spool)
     under_way = {
@@ -34,13 +36,13 @@ def status(spool: Path, now: datetime | None = None) -> dict[str, Any]:
         "writers": len({writer_of(path) for path in paths} | under_way.keys()),
         "writers_alive": len({writer_of(path) for path in living}),
         "calls_under_way": sum(under_way.values()),
-        "writers_not_counted": len(rolled.left_behind(spool)),
+        "writers_not_counted": len(usage_checkpoint.left_behind(spool)),
         "consumers": [_consumer(spool, name, paths, now) for name in consumers(spool)],
     }
 
 
 def consumers(spool: Path) -> list[str]:
-    """Everybody with a cursor or with dead letters."""
+    """Name everybody with a cursor or with dead letters."""
     return sorted({*cursor.names(spool), *dead.consumers(spool)})
 
 
@@ -48,15 +50,13 @@ def _consumer(spool: Path, name: str, paths: list[Path], now: datetime) -> dict[
     offsets = cursor.load(cursor.path_of(spool, name))
     left = [(path, offsets.get(path.name, 0)) for path in [*replay.files(spool, name), *paths]]
     left = [(path, offset) for path, offset in left if _size(path) > offset]
-    times = [moment for path, offset in left if (moment := _time_at(path, offset)) is not None]
+    times = [moment for path, offset in left if (moment := time_at(path, offset)) is not None]
     oldest = min(times, default=None)
     return {
         "consumer": name,
         "at_work": cursor.holder(spool, name),
         "backlog_bytes": sum(_size(path) - offset for path, offset in left),
-        "oldest": None
-        if oldest is None
-        else oldest.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "oldest": None if oldest is None else rfc3339(oldest),
         "lag_seconds": 0.0 if oldest is None else max(0.0, round((now - oldest).total_seconds(), 1)),
         "dead": dict(Counter(str(letter.get("reason"))[:80] for letter in dead.read(spool, name))),
     }
@@ -76,20 +76,9 @@ def _is_living(path: Path) -> bool:
         return False
 
 
-def _time_at(path: Path, offset: int) -> datetime | None:
-    """When the record at `offset` happened."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            moment = datetime.fromisoformat(str(json.loads(file.readline()).get("timestamp")))
-    except (OSError, ValueError, AttributeError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a segment, with what is wrong with it."""
+    """Holds one line of a segment, with what is wrong with it."""
 
     segment: Path
     offset: int
@@ -100,21 +89,21 @@ class Line:
 
 @dataclass(slots=True)
 class Numbers:
-    """Which records of one writer there are."""
+    """Says which records of one writer there are."""
 
     seen: Counter[int] = field(default_factory=Counter)
     last: int = 0
     """By its closing record; 0: none is there."""
 
     def gaps(self) -> list[str]:
-        """Numbers that are missing between the first and the last one, as ranges."""
+        """Give the numbers that are missing between the first and the last one, as ranges."""
         highest = max(self.last, max(self.seen, default=0))
         lowest = min(self.seen, default=highest + 1)
         return ranges(number for number in range(lowest, highest + 1) if number not in self.seen)
 
 
 def verify(spool: Path) -> dict[str, Any]:
-    """Every line of every segment, looked at: what is damaged, which numbers are missing or there twice.
+    """Give every line of every segment, looked at: what is damaged, which numbers are missing or there twice.
 
     Segments that every consumer is past are removed, so a writer's first numbers may be gone: that is no gap.
     """
@@ -165,7 +154,7 @@ def count(record: Mapping[str, Any], writers: dict[str, Numbers]) -> None:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """The lines of a segment; blank ones, which `repair` leaves, are none."""
+    """Give the lines of a segment; blank ones, which `repair` leaves, are none."""
     try:
         finished = not is_held(path)
         file = path.open("rb")
@@ -186,13 +175,13 @@ def _judge(data: bytes, whole: bool) -> tuple[dict[str, Any] | None, str | None]
         return None, "torn: the writer died while it wrote this line"
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return None, f"not JSON: {error}"
     return (value, None) if isinstance(value, dict) else (None, "not a JSON object")
 
 
 def ranges(numbers: Iterator[int]) -> list[str]:
-    """``3``, ``7-9``: rising numbers in short."""
+    """Write rising numbers in short: ``3``, ``7-9``."""
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:

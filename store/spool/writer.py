@@ -1,4 +1,4 @@
-"""The writing side of the spool."""
+"""Write to the spool."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from store.event import WRITER_TYPE
-from store.models import rfc3339
+from store.core.event import BaseRecord, WriterRecord
+from store.core.private_files import make_folder, sync_folder
+from store.core.times import rfc3339
 from store.spool.journal import Journal
-from store.spool.segment import UNFINISHED, encode, private_umask, segment_name, segments, sync_folder
+from store.spool.reserve import Reserve
+from store.spool.segment import (
+    UNFINISHED,
+    Line,
+    check_place,
+    encode,
+    segment_name,
+    segments,
+)
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_SECONDS = 3600.0
@@ -46,42 +55,70 @@ class SpoolWriter:
         self._dropped = 0
         self._counter = 0
         self._descriptor: int | None = None
-        with private_umask():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._begin_segment()
         self.journal = Journal(folder, self.writer) if with_journal else None
         """Where calls are opened; their events close them."""
+        self._reserve = Reserve(folder) if with_journal else None
 
-    def append(self, records: Sequence[Mapping[str, Any]]) -> int:
+    def append(self, records: Sequence[Line | BaseRecord | Mapping[str, Any]]) -> int:
         """Write `records`, numbered, and return the last number once they are on disk.
 
         All or nothing: when OSError is raised none of them is in the spool, and the same call can be made
         again. (Only if the disk also fails to take back a half-written group can a record be there twice,
         with the same `event_id`.)
         """
-        numbered = [
-            encode({**record, "writer": self.writer, "seq": number})
-            for number, record in enumerate(records, self._sequence + 1)
-        ]
-        self._write(b"".join(numbered))
-        self._sequence += len(numbered)
+        lines = [record if isinstance(record, Line) else Line.of(record) for record in records]
+        first = self._sequence + 1
+        self._write(b"".join(line.numbered(self.writer, number) for number, line in enumerate(lines, first)))
+        self._sequence += len(lines)
+        if self._reserve is not None:
+            self._reserve.hold()
         if self.journal is not None:
-            self.journal.recorded([str(record.get("event_id")) for record in records], self._sequence)
+            self.journal.recorded([line.event_id for line in lines], self._sequence)
         return self._sequence
 
     def skip(self, ids: Sequence[str]) -> None:
-        """These calls will have no event: somebody decided so, and counts them."""
+        """Close in the journal calls that will have no event: somebody decided so, and counts them."""
         if self.journal is not None:
             self.journal.recorded(ids, self._sequence)
         self._dropped += len(ids)
 
     def folder_bytes(self) -> int:
-        """What the segments of all writers hold."""
+        """Give what the segments of all writers hold."""
         total = 0
         for path in segments(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 total += path.stat().st_size
         return total
+
+    def check(self) -> None:
+        """Raise OSError where what is written would go to files that nobody finds: removed, or moved away."""
+        if self._descriptor is not None:
+            try:
+                check_place(self._descriptor, self._path)
+            except OSError:
+                self._end_segment()
+                raise
+        if self.journal is not None:
+            self.journal.check()
+
+    def reopen(self) -> None:
+        """Go on in a folder that was removed. What it held, and was not read before, is lost."""
+        if self._descriptor is None:
+            self._begin_segment()
+        if self.journal is not None:
+            self.journal.reopen()
+
+    def roll(self) -> None:
+        """Begin another segment, so that the present one can be removed once every consumer has read it."""
+        if self._reserve is not None:
+            self._reserve.release()
+        if self._descriptor is not None and self._size > 0:
+            if self.journal is not None:
+                self.journal.settle()
+            self._end_segment()
+        if self._descriptor is None:
+            self._begin_segment()
 
     def close(self) -> None:
         """State the last number, so that a reader can tell that nothing is missing, and let go."""
@@ -95,11 +132,14 @@ class SpoolWriter:
                 self._path.unlink(missing_ok=True)
         finally:
             self._end_segment()
+            if self._reserve is not None:
+                self._reserve.release()
             if self.journal is not None:
                 self.journal.close()
 
     def _write(self, data: bytes) -> None:
-        """One write, one fdatasync."""
+        """Write once, and sync once."""
+        self.check()
         self._rotate_if_due()
         assert self._descriptor is not None
         try:
@@ -137,6 +177,7 @@ class SpoolWriter:
         self._begin_segment()
 
     def _begin_segment(self) -> None:
+        make_folder(self._folder, parents=True)
         self._counter += 1
         path = self._folder / segment_name(self.writer, self._counter)
         # Locked under another name first: a reader takes an unlocked segment for finished.
@@ -160,19 +201,16 @@ class SpoolWriter:
 
 
 def open_spool(folder: Path) -> tuple[SpoolWriter, Journal]:
-    """The proxy's side of the spool: where its calls end, and where they begin. Raises OSError."""
+    """Give the proxy's side of the spool: where its calls end, and where they begin. Raises OSError."""
     writer = SpoolWriter(folder, with_journal=True)
     assert writer.journal is not None
     return writer, writer.journal
 
 
-def closing_record(writer: str, last_seq: int, **counts: int) -> dict[str, Any]:
-    """What states that a writer has ended, how many records it wrote, and what became of its calls."""
-    return {
-        "type": WRITER_TYPE,
-        "event_id": str(uuid7()),
-        "writer": writer,
-        "last_seq": last_seq,
-        **counts,
-        "timestamp": rfc3339(datetime.now(UTC)),
-    }
+def closing_record(writer: str, last_seq: int, **counts: int) -> WriterRecord:
+    """State that a writer has ended, how many records it wrote, and what became of its calls."""
+    record = WriterRecord(event_id=str(uuid7()), writer=writer, last_seq=last_seq)
+    record.timestamp = rfc3339(datetime.now(UTC))
+    for name, count in counts.items():
+        setattr(record, name, count)
+    return record

@@ -1,4 +1,4 @@
-"""A store in a file of its own, taken while proxies use it, and brought back.
+"""Copy a store into a file of its own, while proxies use it, and bring it back.
 
 The file is a SQLite store, whatever engine it was taken from. The master key is not in it.
 """
@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from store import grants
 from store.audit.log import AuditLog, Entry
 from store.audit.origin import Origin
-from store.database import connect, create, translated
-from store.engine import Connection, engine_of
-from store.errors import Conflict, NotFound, StoreError
-from store.location import StoreLocation
-from store.upkeep.tables import tables
+from store.core.errors import Conflict, NotFound, StoreError
+from store.database.engine import Connection
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.database.schema import TABLES
+from store.database.sqlite.files import connect, create, translated
+from store.tokens import grants
 from store.upkeep.transfer import Tell, count, refuse_unless_empty, say_nothing, transfer
 
 LONG_SECONDS = 600.0
@@ -28,7 +29,7 @@ LONG_SECONDS = 600.0
 
 @contextlib.contextmanager
 def connected(location: StoreLocation) -> Iterator[Connection]:
-    """To a store that is there, for a long time."""
+    """Connect to a store that is there, for a long time."""
     connection = engine_of(location).connect(busy_seconds=LONG_SECONDS)
     try:
         yield connection
@@ -39,7 +40,7 @@ def connected(location: StoreLocation) -> Iterator[Connection]:
 def copy(
     source: StoreLocation, target: StoreLocation, origin: Origin, *, force: bool, tell: Tell = say_nothing
 ) -> dict[str, int]:
-    """The rows of one store in another, which is made, or whose own are replaced with `force`."""
+    """Give the rows of one store in another, which is made, or whose own are replaced with `force`."""
     engine_of(source).prepare(create=False)
     engine_of(target).prepare()
     with connected(source) as here, connected(target) as there:
@@ -118,7 +119,10 @@ def _restore_to_server(
 
 
 def _revision_of(target: StoreLocation, *, force: bool) -> int:
-    """Of the store that is going to be replaced; 0 without one. One that can't be read is set aside."""
+    """Give the revision of the store that is going to be replaced; 0 without one.
+
+    One that can't be read is set aside.
+    """
     assert target.path is not None
     if not target.path.exists():
         return 0
@@ -142,7 +146,7 @@ def _revision_of(target: StoreLocation, *, force: bool) -> int:
 
 
 def _copy_pages(source: Path, target: Path) -> None:
-    """By SQLite's own means, in one step: what others write meanwhile is not in it."""
+    """Copy by SQLite's own means, in one step: what others write meanwhile is not in it."""
     create(target)
     with (
         contextlib.closing(connect(source)) as here,
@@ -153,13 +157,13 @@ def _copy_pages(source: Path, target: Path) -> None:
 
 
 def _as_one_file(file: Path) -> None:
-    """Without ``-wal`` and ``-shm`` beside it."""
+    """Leave no ``-wal`` and ``-shm`` beside the file."""
     with contextlib.closing(connect(file)) as connection, translated(file):
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
 
 
 def _prove(file: Path) -> None:
-    """Raises StoreError for what is no sound store."""
+    """Raise StoreError for what is no sound store."""
     with contextlib.closing(_read_only(file)) as connection, translated(file):
         said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
@@ -175,7 +179,7 @@ def _read_only(file: Path) -> sqlite3.Connection:
 
 def _counts(location: StoreLocation) -> dict[str, int]:
     with connected(location) as connection:
-        return {table.name: count(connection, table) for table in tables()}
+        return {table.name: count(connection, table) for table in TABLES}
 
 
 def _remove(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What may be wrong with a store."""
+"""Check a store for what may be wrong with it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from store import grants
 from store.audit.log import AuditLog
 from store.audit.origin import NOBODY
-from store.engine import Connection, engine_of
-from store.errors import StoreError
-from store.location import StoreLocation
-from store.project_keys import ProjectKeys
+from store.core.errors import StoreError
+from store.database.engine import Connection
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.database.schema import TABLES
+from store.database.sqlite.files import WAL_BYTES, wal_bytes
+from store.keys.project_keys import ProjectKeys
+from store.tokens import grants
 from store.upkeep.backup import connected
-from store.upkeep.tables import tables
 from store.upkeep.transfer import count
 
 PROBE = "llmproxy-check"
@@ -23,7 +26,7 @@ PROBE = "llmproxy-check"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Of one check."""
+    """Says what one check found."""
 
     check: str
     ok: bool
@@ -34,7 +37,7 @@ class Finding:
 
 
 def check(location: StoreLocation) -> list[Finding]:
-    """All that can be checked; what can't be, because of something before, is left out.
+    """Give all that can be checked; what can't be, because of something before, is left out.
 
     Raises NotFound where there is no store, StoreUnavailable where it can't be reached.
     """
@@ -48,6 +51,8 @@ def check(location: StoreLocation) -> list[Finding]:
             "revision": lambda: _revision(connection),
             "audit": lambda: _audit(connection),
         }
+        if location.path is not None:
+            checks["wal"] = partial(_wal, connection, location.path)
         return [_found(name, look) for name, look in checks.items()]
 
 
@@ -65,20 +70,33 @@ def _integrity(connection: Connection, location: StoreLocation) -> str:
             raise StoreError(f"the file is damaged: {'; '.join(said)}; restore a backup.")
         return "every page of the file is sound"
     if location.kind == "mysql":
-        names = ", ".join(table.name for table in tables())
+        names = ", ".join(table.name for table in TABLES)
         bad = [row for row in connection.rows(f"CHECK TABLE {names}") if row["Msg_text"] != "OK"]
         if bad:
             raise StoreError(f"table {bad[0]['Table']}: {bad[0]['Msg_text']}; restore a backup.")
         return "every table is sound"
-    return "every table can be read" if all(count(connection, table) >= 0 for table in tables()) else ""
+    return "every table can be read" if all(count(connection, table) >= 0 for table in TABLES) else ""
+
+
+def _wal(connection: Connection, path: Path) -> str:
+    """Take into the file what can be, and see what is left."""
+    pages = connection.rows("PRAGMA wal_checkpoint(PASSIVE)")[0]
+    size = wal_bytes(path)
+    waiting = pages["log"] - pages["checkpointed"]
+    said = f"the write-ahead log has {size:,} bytes"
+    if size > WAL_BYTES and waiting > 0:
+        raise StoreError(
+            f"{said}, and {waiting} pages of it wait for a reader that keeps an old state open; end that one."
+        )
+    return f"{said}; above {WAL_BYTES:,} a running proxy cuts it down within a minute"
 
 
 def _schema(connection: Connection) -> str:
-    for table in tables():
+    for table in TABLES:
         rows = connection.rows(f"SELECT * FROM {table.name} LIMIT 1")  # noqa: S608 - our own names
-        if rows and (missing := set(table.columns) - rows[0].keys()):
+        if rows and (missing := set(table.names) - rows[0].keys()):
             raise StoreError(f"table {table.name} has no column {sorted(missing)[0]}.")
-    return f"{len(tables())} tables, up to date"
+    return f"{len(TABLES)} tables, up to date"
 
 
 def _references(connection: Connection) -> str:

@@ -1,15 +1,15 @@
-"""All rows of one store into another: a snapshot of the one, in one transaction of the other."""
+"""Copy all rows of one store into another: a snapshot of the one, in one transaction of the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from store import grants
 from store.audit.log import LOCK, AuditLog, Entry
-from store.engine import Connection, Row, quoted
-from store.errors import Conflict
-from store.upkeep.tables import Table, tables
+from store.core.errors import Conflict
+from store.database.engine import Connection, Row, quoted
+from store.database.schema import TABLES, Table
+from store.tokens import grants
 
 PAGE = 500
 
@@ -18,7 +18,7 @@ Tell = Callable[[str, int, int], None]
 
 
 def say_nothing(table: str, done: int, total: int) -> None:
-    """For who does not want to know."""
+    """Do nothing, for who does not want to know."""
 
 
 def transfer(
@@ -42,9 +42,9 @@ def transfer(
         if not force:
             refuse_unless_empty(target)
         newest = max(grants.revision(source), grants.revision(target))
-        for table in reversed(tables()):
+        for table in reversed(TABLES):
             target.run(f"DELETE FROM {table.name}")  # noqa: S608 - our own names
-        for table in tables():
+        for table in TABLES:
             total = count(source, table)
             tell(table.name, 0, total)
             counts[table.name] = 0
@@ -59,25 +59,25 @@ def transfer(
 
 
 def refuse_unless_empty(target: Connection) -> None:
-    """Raises Conflict for a store that somebody uses."""
+    """Raise Conflict for a store that somebody uses."""
     for name in ("projects", "audit"):
         if target.rows(f"SELECT 1 FROM {name} LIMIT 1"):  # noqa: S608 - our own names
             raise Conflict("the target holds a store already; --force replaces all that is in it.")
 
 
 def count(connection: Connection, table: Table) -> int:
-    """Its rows."""
+    """Count its rows."""
     return int(connection.rows(f"SELECT COUNT(*) AS number FROM {table.name}")[0]["number"])  # noqa: S608
 
 
 def pages(connection: Connection, table: Table) -> Iterator[list[Row]]:
-    """All rows in the order of the key, so that no more than a page is in memory."""
+    """Give all rows in the order of the key, so that no more than a page is in memory."""
     order = quoted(table.key)
     last: Row | None = None
     while True:
         beyond, values = ("", {}) if last is None else _beyond(table.key, last)
         rows = connection.rows(
-            f"SELECT {quoted(table.columns)} FROM {table.name} {beyond} ORDER BY {order} LIMIT {PAGE}",  # noqa: S608
+            f"SELECT {quoted(table.names)} FROM {table.name} {beyond} ORDER BY {order} LIMIT {PAGE}",  # noqa: S608
             **values,
         )
         if rows:
@@ -87,8 +87,8 @@ def pages(connection: Connection, table: Table) -> Iterator[list[Row]]:
         last = rows[-1]
 
 
-def _beyond(key: tuple[str, ...], last: Row) -> tuple[str, dict[str, Any]]:
-    """``WHERE (a, b) > (:a, :b)``, written so that every engine uses the key's index."""
+def _beyond(key: Sequence[str], last: Row) -> tuple[str, dict[str, Any]]:
+    """Write ``WHERE (a, b) > (:a, :b)`` so that every engine uses the key's index."""
     choices = [
         " AND ".join([*(f'"{same}" = :{same}' for same in key[:place]), f'"{name}" > :{name}'])
         for place, name in enumerate(key)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.capture import Body, Capture
-from addons.event import build_event, event_of
+from addons.flow.capture import Body, Capture
 from tests import corpus
-from tests.addons.test_event import exchange
+from tests.addons.recording.test_event_builder import exchange
 from tests.codings import CODINGS
+from tests.events import fields_of
 from tests.scenarios import SCENARIOS
 
 STREAMS = 200
@@ -111,7 +111,7 @@ def test_cut_streams() -> None:
                 response_body=Body(body[:at], chunks=[body[:at]], times=[100.5]),
             )
             where = f"{one['id']} cut at {at}"
-            event = event_of(cut)
+            event = fields_of(cut)
             assert event["usage_missing_code"] != "unread", where  # no exception
             made += 1
             there = list(strings(event["response"]["body"]))
@@ -150,7 +150,7 @@ def test_splitting_changes_nothing(name: str, coding: str, limit: int, where: li
         capture = Capture(header, limit)
         for piece in pieces:
             assert capture.tap(piece) == piece
-        return build_event(
+        return fields_of(
             exchange(
                 url=scenario.request.url,
                 request_body=Body(scenario.request.body),
@@ -169,7 +169,7 @@ def test_splitting_changes_nothing(name: str, coding: str, limit: int, where: li
 @pytest.mark.parametrize("at", range(0, 60, 7))
 def test_a_cut_before_the_first_event(at: int) -> None:
     body = b'data: {"id":"c","object":"chat.completion.chunk","model":"gpt-4o-mini","choices":[]}\n\n'[:at]
-    event = build_event(
+    event = fields_of(
         exchange(
             outcome="client_aborted",
             response_headers=[("content-type", "text/event-stream")],

@@ -18,13 +18,21 @@ from dispatch.service import Dispatcher
 from dispatch.sinks.cloudwatch import CloudWatchSink
 from dispatch.sinks.cloudwatch.streams import StreamNames
 from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
-from store.models import rfc3339
+from store.core.times import rfc3339
 from store.spool import SpoolReader, SpoolWriter
+from tests import nursery
 from tests.dispatch.backends import Collector, Helicone, Lunary
 from tests.dispatch.cloudwatch import REGION, moto_server
 from tests.dispatch.cloudwatch_sink import Drain
 
 _groups = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moto takes seconds to start, once in each worker; the strict server shows the same and more."""
+    for item in items:
+        if "moto" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -139,14 +147,7 @@ def dispatch(spool: Path) -> Run:
     """Run the dispatcher as a process."""
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(spool, *arguments),
-            env=environment(**changes),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return nursery.run_text(command(spool, *arguments), env=environment(**changes))
 
     return run
 

@@ -26,7 +26,7 @@ from scripts.benchmarks.strict_cloudwatch import (
     violation,
 )
 from scripts.benchmarks.strict_cloudwatch.operations import OPERATIONS
-from store.models import rfc3339
+from store.core.times import rfc3339
 from store.spool import SpoolReader
 from tests.dispatch.cloudwatch import REGION, client, stored
 from tests.dispatch.cloudwatch_sink import Drain, ids, letters, record

@@ -18,7 +18,7 @@ from dispatch.sinks.cloudwatch.definition import Settings
 from dispatch.sinks.cloudwatch.queries import QUERIES
 from tests.dispatch.cloudwatch import REGION, check_dashboard
 
-pytestmark = pytest.mark.slow  # in sum
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # in sum
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError, ProxyConnectionError
 
 from dispatch import delivery
 from dispatch.delivery import Delivery, GaveUp, Totals
 from dispatch.errors import Misconfigured, Unavailable
 from dispatch.sinks.cloudwatch import sink as sink_module
+from dispatch.sinks.cloudwatch.failures import explained
 from scripts.benchmarks.strict_cloudwatch import (
     ACCESS_DENIED,
     ALREADY_ACCEPTED,
@@ -164,6 +166,7 @@ def test_an_outage_is_waited_out(strict: StrictCloudWatch, group: str, spool: Pa
     assert ids(strict.messages(group)) == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -201,6 +204,7 @@ def test_missing_rights_are_named(strict: StrictCloudWatch, group: str, make: An
     assert len(strict.messages(group)) == 1
 
 
+@pytest.mark.slow
 def test_renewed_credentials_are_found(
     strict: StrictCloudWatch, group: str, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -272,3 +276,22 @@ def test_what_only_a_person_can_mend_ends_a_drain_at_once(
     assert said.startswith(f"Error: cloudwatch: access to {group} is denied: the right logs:PutLogEvents")
     assert "Traceback" not in done.stderr
     assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0, "nothing was lost"
+
+
+@pytest.mark.parametrize(
+    ("bypass", "named"), [("", True), ("localhost", True), (".amazonaws.com", False), ("*", False)]
+)
+def test_a_proxy_that_may_be_llmproxy_itself_is_named(
+    bypass: str, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable that sends clients to llmproxy sends the SDK of AWS there, too."""
+    for name in ("https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@127.0.0.1:8080")
+    monkeypatch.setenv("NO_PROXY", bypass)
+    url = "https://logs.eu-central-1.amazonaws.com/"
+    refused = ProxyConnectionError(proxy_url="http://127.0.0.1:8080")
+    for error, host in ((EndpointConnectionError(endpoint_url=url), "logs.eu-central-1"), (refused, "")):
+        text = str(explained(error, "group"))
+        assert (f"put {host}.amazonaws.com into NO_PROXY" in text) is named
+        assert "secret" not in text

@@ -18,7 +18,7 @@ from scripts.cli import main
 from tests.dispatch.cloudwatch import REGION, check_dashboard, client
 from tests.dispatch.conftest import AWS, Run, to_cloudwatch, usage_event, write
 
-pytestmark = pytest.mark.slow  # in sum
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # in sum
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., Result]
@@ -70,7 +70,7 @@ def test_everything_is_made_and_a_second_run_does_nothing(
     assert made.settings == {"logGroupClass": "STANDARD", "kmsKeyId": "arn:aws:kms:eu-central-1:1:key/k"}
     assert made.tags == {"made-by": "llmproxy-setup", "team": "search"}
     assert set(made.streams) == {"proxy-1", "proxy-2"}
-    assert len(made.metric_filters) == 18
+    assert len(made.metric_filters) == 19
     name = Settings(group, REGION).name
     assert {query["name"] for query in strict.logs.queries.values()} == {f"{name}/{q}" for q in QUERIES}
     assert all(query["logGroupNames"] == [group] for query in strict.logs.queries.values())
@@ -79,7 +79,7 @@ def test_everything_is_made_and_a_second_run_does_nothing(
     check_dashboard(json.loads(board["DashboardBody"]))
     alarms = cloudwatch.describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
     assert {alarm["AlarmName"].removeprefix(f"{name}-") for alarm in alarms} == {
-        *("spend-per-hour", "error-ratio", "dispatcher-stalled"),
+        *("spend-per-hour", "error-ratio", "dispatcher-stalled", "reconciliation"),
     }
     spend = next(alarm for alarm in alarms if alarm["AlarmName"].endswith("spend-per-hour"))
     assert (spend["Threshold"], spend["Period"], spend["MetricName"]) == (12.5, 3600, "SpendUSD")
@@ -114,10 +114,10 @@ def test_metrics_of_one_source_only(command: Command, strict: StrictCloudWatch, 
     command("setup")
     switched = steps(command("setup", "--json", "--metrics", "emf"))
     assert {step["kind"] for step in switched if step["action"] == "delete"} == {"metric filter"}
-    assert strict.logs.groups[group].metric_filters == {}
+    assert set(strict.logs.groups[group].metric_filters) == {"llmproxy-ReconciliationsBeyondTolerance"}
     without = steps(command("setup", "--json", "--metrics", "none"))
     assert {step["name"].rpartition("-")[2] for step in without if step["action"] == "delete"} == {
-        *("hour", "ratio"),
+        *("hour", "ratio", "reconciliation", "ReconciliationsBeyondTolerance"),
     }
 
 
@@ -230,7 +230,7 @@ def test_what_fails_is_named_and_the_rest_is_done(
     done = command("setup")
     assert done.exit_code == 1
     assert "metric filter llmproxy-Calls: PutMetricFilter: AccessDeniedException" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("Error: 18 of ")
+    assert done.stderr.splitlines()[-1].startswith("Error: 19 of ")
     assert len(strict.logs.queries) == len(QUERIES)
     strict.denied = set()
     again = command("setup", "--json")

@@ -8,7 +8,7 @@ import pytest
 from dispatch.errors import Misconfigured
 from dispatch.sinks.cloudwatch.streams import DEFAULT_STREAM, RUN, StreamNames, check_group
 
-pytestmark = pytest.mark.slow  # in sum
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # in sum
 
 NOON = 1_767_268_800_000
 """2026-01-01T12:00:00Z, in milliseconds."""

@@ -148,4 +148,5 @@ def test_waiting_times() -> None:
         assert limit * 3 / 4 < max(waits) <= limit
     assert pause(1, Misconfigured("x")) == 30
     assert pause(1, Unavailable("x", retry_after=7)) == 7
-    assert pause(1, Unavailable("x", retry_after=900)) == 30
+    assert pause(1, Unavailable("x", retry_after=90)) == 90
+    assert pause(1, Unavailable("x", retry_after=9000)) == 600

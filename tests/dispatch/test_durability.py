@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -14,12 +15,15 @@ import pytest
 
 from scripts.benchmarks.strict_cloudwatch import StrictCloudWatch
 from store.spool import SpoolReader, SpoolWriter
+from tests import nursery
 from tests.dispatch.conftest import Run, command, environment, to_cloudwatch, usage_event
 
-KILLS = 50
+KILLS = int(os.environ.get("LLMPROXY_KILL_ROUNDS", "20"))
+"""By hand: LLMPROXY_KILL_ROUNDS=100 pytest tests/dispatch/test_durability.py -m slow"""
 BATCH = 50
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kill_9_of_the_dispatcher(strict: StrictCloudWatch, group: str, spool: Path, dispatch: Run) -> None:
@@ -41,9 +45,7 @@ def test_kill_9_of_the_dispatcher(strict: StrictCloudWatch, group: str, spool: P
         for _ in range(KILLS):
             before = len(strict.puts)
             arguments = to_cloudwatch(strict.url, group, "--follow", "--batch-size", str(BATCH))
-            process = subprocess.Popen(
-                command(spool, *arguments), env=environment(), stderr=subprocess.DEVNULL
-            )
+            process = nursery.start(command(spool, *arguments), env=environment())
             deadline = time.monotonic() + 60
             # Sometimes before the first request, mostly in the midst of the work.
             while rng.random() < 0.95 and len(strict.puts) == before and time.monotonic() < deadline:
@@ -58,8 +60,9 @@ def test_kill_9_of_the_dispatcher(strict: StrictCloudWatch, group: str, spool: P
     assert dispatch(*to_cloudwatch(strict.url, group)).returncode == 0
     found = Counter(m["event_id"] for m in strict.messages(group) if m["type"] == "llm_proxy_usage")
     assert set(found) == set(written)
-    # All but the first one, before there was a stream.
-    assert {put.outcome for put in strict.puts[1:]} == {"stored"}
+    # All but the first ones: a dispatcher may be killed before it has made the group and its stream.
+    outcomes = [put.outcome for put in strict.puts]
+    assert set(outcomes[outcomes.index("stored") :]) == {"stored"}
     assert sum(found.values()) - len(found) <= KILLS * BATCH
     with SpoolReader(spool, "cloudwatch") as reader:
         assert reader.backlog() == 0

@@ -195,6 +195,14 @@ def test_otlp_span(collector: Collector) -> None:
     assert collector.logs == []
 
 
+def test_otlp_span_is_in_the_trace_of_the_client(collector: Collector) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    send(sink_of(collector), full_event(traceparent=parent), full_event(traceparent="nonsense"))
+    first, second = collector.spans
+    assert (first.trace_id.hex(), first.parent_span_id.hex()) == (parent[3:35], parent[36:52])
+    assert second.parent_span_id == b""
+
+
 def test_otlp_errors(collector: Collector) -> None:
     send(sink_of(collector), full_event(outcome="http_error", status=429), full_event(outcome="timeout"))
     assert [attributes(span)["error.type"] for span in collector.spans] == ["429", "timeout"]

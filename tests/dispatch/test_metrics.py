@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import time
 import urllib.request
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,6 +41,31 @@ def test_figures_of_each_sink() -> None:
         assert found["llmproxy_dispatch_failing", "otlp"] == 1
         totals["added"] = Totals(sent=3)
         assert scrape(port)["llmproxy_dispatch_sent_total", "added"] == 3
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_health() -> None:
+    totals = {"file": Totals(sent=7), "otlp": Totals()}
+    with served(totals, "127.0.0.1", 0) as port:
+        status, found = health(port)
+        assert (status, found["status"], found["reasons"]) == (200, "ok", [])
+        assert found["sinks"]["file"]["sent"] == 7
+        totals["otlp"].error = "connection refused"
+        totals["file"].oldest = time.time() - 600
+        status, found = health(port)
+        assert (status, found["status"]) == (503, "unavailable")
+        assert {(one["code"], one["sink"]) for one in found["reasons"]} == {
+            ("sink_behind", "file"),
+            ("sink_failing", "otlp"),
+        }
+        assert "connection refused" in [one["message"] for one in found["reasons"]]
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from dispatch import proof as proofs
 from dispatch.proof import prove
 from dispatch.service import Dispatcher
 from dispatch.sinks.cloudwatch import CloudWatchSink
@@ -110,6 +112,28 @@ def test_what_waits_and_what_is_dead_is_not_missing(spool: Path, tmp_path: Path)
     assert (code, writer["delivered"], writer["waiting"], writer["dead"]) == (0, 3, 0, 3)
 
 
+@pytest.mark.parametrize("passed", [["bus"], ["bus", "other"], ["other"], ["file"]])
+def test_nothing_waits_that_every_cursor_is_past(spool: Path, tmp_path: Path, passed: list[str]) -> None:
+    """A sink that is fed over the bus has no cursor of its own here."""
+    write(spool, [usage_event(n) for n in range(6)])
+    for name in passed:
+        with SpoolReader(spool, name) as reader:
+            reader.commit(reader.read())
+    code, proof = run(spool, tmp_path / "out.jsonl")
+    (writer,) = proof["writers"]
+    assert (code, writer["waiting"], writer["missing"]) == (1, 0, ["1-6"])
+
+
+def test_what_the_bus_has_not_confirmed_waits(spool: Path, tmp_path: Path) -> None:
+    write(spool, [usage_event(n) for n in range(6)])
+    with SpoolReader(spool, "bus") as reader, SpoolReader(spool, "elsewhere") as other:
+        reader.commit(reader.read(max_events=2))
+        other.commit(other.read())
+    code, proof = run(spool, tmp_path / "out.jsonl")
+    (writer,) = proof["writers"]
+    assert (code, writer["waiting"], writer["missing"]) == (1, 4, ["1-2"])
+
+
 def test_calls_under_way_are_not_missing(spool: Path) -> None:
     writer, journal = open_spool(spool)
     for id_ in "abc":
@@ -191,3 +215,19 @@ def test_wrong_usage(spool: Path, arguments: list[str], code: int, said: str) ->
     write(spool, [usage_event(1)])
     result = CliRunner().invoke(main, ["--spool", str(spool), "prove", *arguments])
     assert (result.exit_code, said in result.output) == (code, True)
+
+
+def test_segments_that_were_whole_before_are_not_read(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(spool, [usage_event(n) for n in range(5)])
+    write(spool, [usage_event(n) for n in range(3)])
+    old, new = sorted(spool.glob("*.jsonl"))
+    long_ago = (now() - timedelta(hours=3)).timestamp()
+    os.utime(old, (long_ago, long_ago))
+    read: list[Path] = []
+    real = proofs.lines
+    monkeypatch.setattr(proofs, "lines", lambda path: read.append(path) or real(path))
+    assert prove(spool, now() - timedelta(hours=1))["complete"]
+    assert read == [new]
+    read.clear()
+    assert prove(spool, now() - timedelta(hours=1), slack=timedelta(hours=3))["complete"]
+    assert read == [old, new], "a sink that is read further back is compared with all of that"

@@ -13,7 +13,7 @@ from dispatch import delivery
 from dispatch.errors import Closed, Misconfigured, Unavailable
 from dispatch.sinks import Parcel, Plan, Rejected
 from dispatch.supervisor import Job, Supervisor
-from store.errors import SpoolError
+from store.core.errors import SpoolError
 from store.spool import Record, SpoolReader, SpoolWriter
 from tests.dispatch.conftest import usage_event, write
 
@@ -259,3 +259,64 @@ def test_the_next_batch_is_shaped_while_one_is_on_its_way_but_not_sent_before_it
         go_on.set()
         wait_for(lambda: len(sink.taken) == 7)
     assert sink.taken[:6] == written
+
+
+def test_the_second_drain_ends_at_once(spool: Path) -> None:
+    write(spool, [usage_event(1)])
+    supervisor = Supervisor(spool, [job("memory", Memory(fail(Unavailable("down"))))], follow=True, grace=600)
+    with Running(supervisor) as running:
+        wait_for(lambda: supervisor.totals["memory"].retries > 0)
+        supervisor.drain()
+        supervisor.drain()
+        running.thread.join(30)
+        assert not running.thread.is_alive()
+
+
+def test_the_jobs_are_those_of_the_last_configuration(spool: Path) -> None:
+    write(spool, [usage_event(1)])
+    first, second = [job("memory", Memory())], [job("memory", Memory()), job("added", Memory())]
+    supervisor = Supervisor(spool, first, follow=True, grace=30)
+    assert supervisor.jobs == tuple(first)
+    with Running(supervisor):
+        supervisor.reload(lambda: second)
+        wait_for(lambda: supervisor.jobs == tuple(second))
+
+
+def test_nothing_is_taken_over_during_a_drain(spool: Path) -> None:
+    """The sinks that there are send what is left."""
+    write(spool, [usage_event(1)])
+    late = Memory()
+    supervisor = Supervisor(spool, [job("memory", Memory(fail(Unavailable("down"))))], follow=True, grace=0.3)
+    with Running(supervisor):
+        wait_for(lambda: supervisor.totals["memory"].retries > 0)
+        supervisor.drain()
+        supervisor.reload(lambda: [job("late", late)])
+    assert late.taken == []
+    assert [each.name for each in supervisor.jobs] == ["memory"]
+
+
+def test_once_a_full_disk_ends_its_sink(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(spool, [usage_event(1)])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "cursor.tmp")
+
+    monkeypatch.setattr(SpoolReader, "commit", full)
+    failures = Supervisor(spool, [job("memory", Memory())], follow=False, grace=1).run()
+    assert failures == {"memory": "memory: cursor.tmp: No space left on device"}
+
+
+def test_a_cursor_that_another_holds_is_waited_for(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatch.supervisor.POLL_SECONDS", 0.01)
+    written = write(spool, [usage_event(1)])
+    early, later = Memory(), Memory()
+    with SpoolReader(spool, "memory"):
+        with Running(Supervisor(spool, [job("memory", early)], follow=True, grace=30)):
+            time.sleep(0.1)
+        running = Running(Supervisor(spool, [job("memory", later)], follow=True, grace=30))
+        running.thread.start()
+        time.sleep(0.1)
+        assert later.taken == []
+    wait_for(lambda: written[0] in later.taken)
+    running.__exit__()
+    assert (early.taken, early.closed) == ([], True)

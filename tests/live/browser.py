@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -18,10 +19,18 @@ from tests.live.harness import wait_for
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key under which WebDriver gives an element's name."""
 ENTER = "\ue007"
+TAB = "\ue004"
+SHOWN = "one => one.checkVisibility() && !one.disabled"
+LABELLED = f"""return [...document.querySelectorAll("label")].filter(one => one.textContent === arguments[0])
+.map(one => one.control).find({SHOWN}) ?? null"""
+PRESSABLE = f"""return [...document.querySelectorAll("dialog[open] button, button, a, summary")]
+.filter(one => one.textContent.trim() === arguments[0]).find({SHOWN}) ?? null"""
 
 
 def missing() -> str | None:
-    """Why there is no browser to test with; None where there is one."""
+    """Why there is no browser to test with; None where there is one, or has to be one."""
+    if os.environ.get("LLMPROXY_TEST_BROWSER") == "required":
+        return None
     gone = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
     return f"{' and '.join(gone)} not here (Debian: apt install chromium chromium-driver)" if gone else None
 
@@ -53,8 +62,37 @@ class Browser:
         """The text of an element, once it holds `text`."""
         return wait_for(lambda: shown if text in (shown := self.text(css)) else "", f"{text!r} in {css}")
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self._call("GET", "screenshot")))
+    def labelled(self, label: str, text: str) -> None:
+        """Type into the field with this label, once there is one that is shown."""
+        found = wait_for(lambda: self.run(LABELLED, label), f"a field {label!r}")
+        self._call("POST", f"element/{found[ELEMENT]}/clear", {})
+        self._call("POST", f"element/{found[ELEMENT]}/value", {"text": text})
+
+    def press(self, text: str) -> None:
+        """Click the button, link or summary with this text, once there is one that is shown."""
+        found = wait_for(lambda: self.run(PRESSABLE, text), f"{text!r} to click on")
+        self._call("POST", f"element/{found[ELEMENT]}/click", {})
+
+    def keys(self, text: str) -> None:
+        """Type into whatever has the focus."""
+        focused = self._call("GET", "element/active")
+        self._call("POST", f"element/{focused[ELEMENT]}/value", {"text": text})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run the body of a function in the page, and give what it returns or promises."""
+        return self._call("POST", "execute/sync", {"script": script, "args": arguments})
+
+    def emulate(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the Chrome DevTools Protocol."""
+        return self._call("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Take a picture of what is seen, or of the `whole` document."""
+        if whole:
+            taken = self.emulate("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        else:
+            taken = self._call("GET", "screenshot")
+        path.write_bytes(base64.b64decode(taken))
 
     def _found(self, css: str) -> list[str]:
         found = self._call("POST", "elements", {"using": "css selector", "value": css})

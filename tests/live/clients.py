@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -45,10 +46,21 @@ def reverse_sdk(proxy: Proxy, token: str) -> openai.OpenAI:
     )
 
 
-def chat(client: openai.OpenAI, **settings: Any) -> Any:
+def chat(client: openai.OpenAI, *, model: str = MODEL, **settings: Any) -> Any:
     """One chat completion."""
-    return client.chat.completions.create(model=MODEL, messages=HELLO, **settings)  # type: ignore[call-overload]
+    return client.chat.completions.create(model=model, messages=HELLO, **settings)  # type: ignore[call-overload]
 
 
 def authorised(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
+
+
+def socket_trust(ca_file: Path) -> ssl.SSLContext:
+    """Make the trust of a WebSocket that threads use.
+
+    TLS 1.3 brings tickets after the handshake. websockets reads them in one thread while another writes the
+    request, which OpenSSL does not allow on one connection: one in 500 handshakes then waits for ever.
+    """
+    trust = ssl.create_default_context(cafile=str(ca_file))
+    trust.maximum_version = ssl.TLSVersion.TLSv1_2
+    return trust

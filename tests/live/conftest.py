@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
 from tests.live.harness import SCRIPT, Proxy
 from tests.live.upstream import Answer, Seen, Upstream, json_answer, stream_answer
 
@@ -118,13 +118,13 @@ def start_shared(
     """Start a proxy with an upstream and a store of its own; it runs until the module's tests are done."""
     with ExitStack() as stack:
 
-        def start(*options: str, **how: Any) -> Running:
+        def start(*options: str, upstream_url: str | None = None, **how: Any) -> Running:
             folder = tmp_path_factory.mktemp("shared")
             tenant = Tenant(folder / "store.db")
             stack.callback(tenant.store.close)
             upstream = stack.enter_context(Upstream(answer, authority.issue_cert("localhost")).running())
             settings = [
-                f"llm_upstream={upstream.base_url}",
+                f"llm_upstream={upstream_url or upstream.base_url}",
                 f"ssl_verify_upstream_trusted_ca={authority_file}",
                 *options,
             ]

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,8 +17,13 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests import nursery
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "addons" / "llmproxy.py"
+DEFAULTS = os.environ.get("LLMPROXY_TEST_OPTIONS", "llm_workers=thread").split()
+"""Options of every proxy that a test does not give others. A reading process for each of some hundred
+proxies would take minutes. By hand: LLMPROXY_TEST_OPTIONS="llm_workers=process llm_trim=false"."""
 LISTENING = re.compile(r"listening at \S*?:(\d+)")
 
 T = TypeVar("T")
@@ -43,10 +47,14 @@ class Proxy:
     options: Sequence[str] = ()
     scripts: Sequence[Path] = (SCRIPT,)
     program: str = "mitmdump"
+    forward: str = "regular"
+    """The mode of the first listener."""
     reverse: str | None = "https://api.openai.com"
     environment: dict[str, str] = field(default_factory=dict)
     store_url: str | None = None
     """Of a store on a server, in place of the file."""
+    cold: bool = False
+    """A process with its own command line, for tests that look at it; it takes seconds longer to start."""
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -78,13 +86,15 @@ class Proxy:
         return psutil.Process(self._process.pid)
 
     def command(self) -> list[str]:
-        modes = ["regular@127.0.0.1:0"]
+        modes = [f"{self.forward}@127.0.0.1:0"]
         if self.reverse:
             # mitmproxy takes two listeners on port 0 of one address for the same; 127/8 is all loopback.
             modes.append(f"reverse:{self.reverse}@127.0.0.2:0")
         settings = [f"confdir={self.folder / 'ca'}", f"llm_spool={self.spool}"]
+        given = {setting.partition("=")[0] for setting in self.options}
+        settings += [one for one in DEFAULTS if one.partition("=")[0] not in given]
         if self.store_url is None:
-            settings.append(f"llm_store={self.store}")
+            settings += [f"llm_store={self.store}", "llm_store_create=true"]
         return [
             str(Path(sys.executable).parent / self.program),
             *(argument for mode in modes for argument in ("--mode", mode)),
@@ -98,15 +108,9 @@ class Proxy:
         environment |= {"PYTHONUNBUFFERED": "1", "COLUMNS": "400", **self.environment}
         if self.store_url is not None:
             environment["LLMPROXY_STORE"] = self.store_url
-        self._process = subprocess.Popen(
-            self.command(),
-            cwd=self.folder,  # not the repository: the script must find its packages by itself
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        # Not in the repository: the script must find its packages by itself.
+        start = nursery.start_cold if self.cold else nursery.start
+        self._process = start(self.command(), env=environment, cwd=self.folder)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -192,5 +196,6 @@ class Proxy:
         return max(path.stat().st_size for path in self.spool.glob("*.jsonl"))
 
     def rss(self) -> int:
-        """Resident bytes of the process."""
-        return int(self.process.memory_info().rss)
+        """Resident bytes, without those of files: a fork maps their pages as it comes to them."""
+        found = self.process.memory_info()
+        return int(found.rss - getattr(found, "shared", 0))

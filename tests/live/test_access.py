@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from store import limits
+from store.tokens import limits
 from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk
 from tests.live.conftest import Running
 from tests.live.harness import wait_for

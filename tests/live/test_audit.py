@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from store import limits
 from store.audit.record import Record
+from store.tokens import limits
 from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
 from tests.live.harness import Proxy, wait_for
@@ -81,6 +81,7 @@ def test_refused_authentications_are_on_record(start_proxy: StartProxy, tenant: 
     ]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_flood_of_invented_tokens_and_an_administrator_at_once(
     start_proxy: StartProxy, tenant: Tenant

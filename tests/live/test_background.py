@@ -16,6 +16,7 @@ import trustme
 from click.testing import CliRunner
 
 from scripts.cli import main
+from tests.cases import PRICED
 from tests.live.harness import Proxy, wait_for
 from tests.live.world import OPTIONS, World, start
 
@@ -46,7 +47,7 @@ def counted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_a_background_response_is_counted_once_and_for_its_maker(world: World) -> None:
     maker, other = world.client("a1"), world.client("a2", 1)
-    made = maker.responses.create(model="gpt-4o", input="hi", background=True)
+    made = maker.responses.create(model="gpt-4o", input="hi", background=True, service_tier="priority")
     assert other.responses.retrieve(made.id).status == "queued"
     world.keeping.complete(made.id)
     threads = [
@@ -66,10 +67,24 @@ def test_a_background_response_is_counted_once_and_for_its_maker(world: World) -
     assert len(with_usage) == 1
     assert with_usage[0]["usage"]["total_tokens"] == 120
     assert with_usage[0]["cost"]["usd"]
+    # The stand-in names no tier: what the look costs is priced by the one that the first call asked for.
+    assert with_usage[0]["service_tier_requested"] == "priority"
+    assert with_usage[0]["cost"]["reason"] == "lower_bound"
     assert with_usage[0]["token_id"] == create["token_id"]
     assert with_usage[0]["usage_of"]["id"] == made.id
     codes = {event["usage_missing_code"] for event in found if not event["usage"]}
     assert codes == {"later", "unbilled", "counted"}
+
+
+def test_a_look_has_the_completion_window_that_was_asked_for(world: World) -> None:
+    client = world.client("a1")
+    window: dict[str, Any] = {"background_options": {"completion_window": "8h"}}
+    made = client.responses.create(model="gpt-4o", input="hi", background=True, extra_body=window)
+    world.keeping.complete(made.id)
+    client.responses.retrieve(made.id)
+    (found,) = counted(events(world, made.id, 2))
+    reason = "lower_bound" if PRICED else "tier_unknown"
+    assert (found["service_tier"], found["cost"]["reason"]) == ("background/8h", reason)
 
 
 def test_a_background_stream_has_its_usage_and_no_look_has_it_again(world: World) -> None:
@@ -151,6 +166,7 @@ def listed(world: World) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_killed_proxy_loses_no_usage_and_counts_none_twice(
     authority: trustme.CA, authority_file: Path, tmp_path: Path

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import nursery
 from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import StartProxy, Tenant
-from tests.live.harness import ROOT, Proxy, wait_for
+from tests.live.harness import Proxy, wait_for
 from tests.store.test_bus import bus  # noqa: F401 - a fixture
 
 pytest.importorskip("redis", reason="redis-py is not installed (llmproxy[redis])")
 
 
-def dispatcher(url: str, output: Path) -> subprocess.Popen[bytes]:
+def dispatcher(url: str, output: Path) -> nursery.Child:
     arguments = ["--bus", url, "--service", "file", "--output", str(output), "--follow"]
     # Elsewhere: there is no spool where it runs.
     command = [sys.executable, "-m", "scripts.cli", "--spool", "/nonexistent", "dispatch", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    return nursery.start(command)
 
 
 def delivered(*outputs: Path) -> set[str]:

@@ -45,6 +45,7 @@ PAST_THE_PROXY = (
 )
 """Credentials that work without it, and media that go past it."""
 LATER = (
+    "agents/sessions",
     "batches",
     "fine_tuning/jobs",
     "fine_tuning/jobs/ftjob_1/resume",
@@ -63,8 +64,6 @@ ADMINISTRATION = (
     "fine_tuning/checkpoints/ckpt_1/permissions",
 )
 UNKNOWN = (
-    "agents/sessions",
-    "vaults/v_1/credentials",
     "new/thing",
     "/organization/admin_api_keys",
     "models/../organization/users",

@@ -39,6 +39,7 @@ def load(
                 complete.append(body["user"])  # type: ignore[arg-type]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_every_call_that_was_seen_complete_is_on_disk(start_proxy: StartProxy, tenant: Tenant) -> None:
@@ -93,10 +94,19 @@ def test_the_end_of_an_answer_waits_for_the_disk(
     client.start()
     wait_for(lambda: "the spool cannot be written" in proxy.output, "the disk fails")
     assert not ended
+    refused = httpx.post(
+        f"{proxy.reverse_url}/v1/chat/completions",
+        headers=authorised(token),
+        json={"model": MODEL, "messages": HELLO},
+        trust_env=False,
+        timeout=30,
+    )
+    assert refused.json()["error"]["code"] == "spool_unavailable", "a refusal never waits for the disk"
+    assert not ended
     assert bool(got) == stream, "what is streamed passes at once, all else waits whole"
     assert len(proxy.calls()) == 1
     proxy.process.rlimit(1, (-1, -1))
     client.join(20)
     assert ended
-    assert len(proxy.calls()) == 2
+    assert [call["outcome"] for call in proxy.wait_calls(3)] == ["ok", "ok", "refused"]
     assert b"".join(got).rstrip().endswith(b"[DONE]" if stream else b"}")

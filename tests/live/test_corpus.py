@@ -80,7 +80,9 @@ def test_recorded_exchanges(
     record_property: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    exchanges = cases()
+    # Whole once; of the other codings each takes another third, so that together they take all of it twice.
+    number = [*CODINGS].index(coding)
+    exchanges = cases()[number % 3 :: 3] if number else cases()
     replay = Replay(exchanges, coding)
     upstream.handler = replay
     # The recorded answers don't depend on what is asked, as a server's do.
@@ -126,4 +128,4 @@ def test_recorded_exchanges(
         print(f"\n{said}")
     assert changed == []
     assert wrong == []
-    assert score["reported"] > 500
+    assert score["reported"] > (150 if number else 500)

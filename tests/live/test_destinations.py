@@ -142,6 +142,10 @@ def test_a_second_name_beside_the_true_one(proxy: Proxy, tenant: Tenant, upstrea
         "modify_body=/~q/a/b",
         "stickyauth=.",
         "stream_large_bodies=1m",
+        "ignore_hosts=api",
+        "allow_hosts=example",
+        "tcp_hosts=api",
+        "validate_inbound_headers=false",
         "llm_upstream=http://api.example.com",
         "llm_upstream=not-a-url",
         "llm_hosts=https://api.openai.com",
@@ -150,6 +154,8 @@ def test_a_second_name_beside_the_true_one(proxy: Proxy, tenant: Tenant, upstrea
         "llm_capture_limit=ten",
         "llm_capture_limit=10",
         "llm_other_hosts=maybe",
+        "llm_other_ports=https",
+        "llm_outgoing_proxy=proxy.example",
         "llm_prices=README.md",
         "llm_prices=no/such/file.yaml",
         "llm_hots=api.openai.com",
@@ -212,9 +218,10 @@ def test_name_that_leads_to_a_private_address(
         "    return real('127.0.0.1' if host == 'inside.example' else host, *args, **kwargs)\n"
         "socket.getaddrinfo = fake\n"
     )
-    proxy = start_proxy(scripts=(resolver, SCRIPT))
-    with elsewhere.running(), http(proxy) as client:
-        answer = client.get(f"http://inside.example:{elsewhere.port}/")
+    with elsewhere.running():
+        proxy = start_proxy(f"llm_other_ports={elsewhere.port}", scripts=(resolver, SCRIPT))
+        with http(proxy) as client:
+            answer = client.get(f"http://inside.example:{elsewhere.port}/")
         assert answer.status_code == 502
         assert "not public" in answer.text
     assert elsewhere.connections == 0
@@ -226,12 +233,15 @@ def test_other_hosts_pass_untouched(
     """Their own certificate reaches the client: TLS is not opened, and no event is written."""
     loopback = tmp_path / "loopback.py"  # stands for the public internet, which tests must not reach
     loopback.write_text(
-        "from addons import gate\n"
-        "gate.is_public = lambda address: True\n"
-        "gate.is_loopback = lambda host: False\n"
+        "from addons.flow.network import other_hosts\n"
+        "from addons.hooks import destinations\n"
+        "destinations.is_public = other_hosts.is_public = lambda address: True\n"
+        "other_hosts.is_loopback = lambda host: False\n"
     )
-    proxy = start_proxy(scripts=(SCRIPT, loopback))
     with elsewhere.running():
+        proxy = start_proxy(
+            "llm_other_hosts=open", f"llm_other_ports={elsewhere.port}", scripts=(SCRIPT, loopback)
+        )
         url = f"https://localhost:{elsewhere.port}/untouched"
         fetched = subprocess.run(
             ["curl", "-sS", "--proxy", proxy.url, "--cacert", str(authority_file), url],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import threading
@@ -17,7 +18,8 @@ from tests.live.conftest import StartProxy, Tenant, chat_chunks
 from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import Upstream, stream_answer
 
-KILLS = 50
+KILLS = int(os.environ.get("LLMPROXY_KILL_ROUNDS", "12"))
+"""By hand: LLMPROXY_KILL_ROUNDS=100 pytest tests/live/test_durability.py -m slow"""
 COMMITTED = re.compile(r"committed up to (\S+)/(\d+)")
 
 
@@ -54,6 +56,7 @@ def read_all(spool: Path) -> list[dict[str, object]]:
         return events
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_committed_events_survive_kill_9(start_proxy: StartProxy, tenant: Tenant) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from store import master_key
+from store.keys import master_key
 from tests.live.clients import chat, reverse_sdk
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
 from tests.live.harness import Proxy, wait_for

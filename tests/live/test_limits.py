@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from store import limits
+from store.tokens import limits
 from tests.live.clients import HELLO, MODEL, authorised, chat, reverse_sdk, sdk
 from tests.live.conftest import USAGE, Running, answer, chunk, delta
 from tests.live.harness import wait_for

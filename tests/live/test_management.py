@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from typing import Any
 
@@ -12,21 +11,17 @@ import httpx
 import openai
 import pytest
 
+from tests import nursery
 from tests.live.clients import chat, http, sdk
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
-from tests.live.harness import ROOT, Proxy, wait_for
+from tests.live.harness import Proxy, wait_for
 
 AT = re.compile(r"health and metrics at (http://\S+)\.$", re.MULTILINE)
 
 
 def status(proxy: Proxy, code: int = 0) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "scripts.cli", "--spool", str(proxy.spool), "status", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = nursery.run(
+        [sys.executable, "-P", "-m", "scripts.cli", "--spool", str(proxy.spool), "status", "--json"]
     )
     assert done.returncode == code, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -61,6 +56,10 @@ def test_health_and_metrics(start_proxy: StartProxy, tenant: Tenant) -> None:
     assert "llmproxy_recorded_events 2.0" in text
     assert REAL_KEY not in text
     assert token not in text
+    assert 'llmproxy_call_duration_seconds_count{endpoint="chat",model="gpt-4o-mini-2024-07-18"} 1.0' in text
+    ready = get(f"{base}/ready").json()
+    assert (ready["status"], ready["reasons"], ready["late"]) == ("ready", [], [])
+    assert set(ready["checks"].values()) == {"ok"}
     assert get(f"{base}/elsewhere").status_code == 404
     # Not through the proxy itself.
     with http(proxy) as client:
@@ -71,6 +70,9 @@ def test_health_and_metrics(start_proxy: StartProxy, tenant: Tenant) -> None:
     failing = get(f"{base}/health")
     assert failing.status_code == 503
     assert [reason["code"] for reason in failing.json()["reasons"]] == ["store_unavailable"]
+    unready = get(f"{base}/ready")
+    assert (unready.status_code, unready.json()["checks"]["store"]) == (503, "failing")
+    assert get(f"{base}/live").json() == {"status": "alive"}
     aside.rename(tenant.store.path)
     assert get(f"{base}/health").status_code == 200
     proxy.stop()
@@ -103,6 +105,7 @@ def test_status_of_living_and_ended_proxies(start_proxy: StartProxy, tenant: Ten
         (False, True),
         (True, False),
     ]
+    assert [(one["code"], one["severe"]) for one in found["incidents"]] == [("proxy_missing", False)]
     totals = found["totals"]
     assert (totals["alive"], totals["recorded"], totals["queue_length"]) == (1, 3, 0)
     assert (totals["outcomes"], totals["endpoints"]) == ({"ok": 3}, {"chat": 3})

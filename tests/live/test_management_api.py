@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from click.testing import CliRunner
 
+from scripts.client.me import me
 from store.audit.log import Wanted
 from tests.live.clients import chat, http, sdk
 from tests.live.conftest import REAL_KEY, Running, StartProxy, Tenant
@@ -157,7 +160,7 @@ def test_lists_come_in_pages(api: httpx.Client, tenant: Tenant) -> None:
         after = page["next"]
     assert found == made
     assert len(ok(api.get("/tokens"))["data"]) > 5
-    for params in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"projectId": "paged"}):
+    for params in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"project": "paged"}):
         refused(api.get("/tokens", params=params), 400, "invalid_value")
 
 
@@ -218,6 +221,15 @@ def test_errors(api: httpx.Client, tenant: Tenant) -> None:
         (api.post("/projects", json={"name": "acme", "api_key": "sk-x"}), 409, "conflict", "'acme' exists"),
         (api.post("/projects", json={"name": "x"}), 400, "invalid_value", "api_key"),
         (api.post("/projects", json={"name": "x", "api_key": "two words"}), 400, "invalid_value", "API key"),
+        (api.patch(project, json={"api_key": "sk-...xyz"}), 400, "invalid_value", "masked"),
+        (api.patch(project, json={"api_key": "env:HOME"}), 400, "invalid_value", "llm_management_keys"),
+        (
+            api.patch(project, json={"api_key": "file:/etc/hostname"}),
+            400,
+            "invalid_value",
+            "file: references",
+        ),
+        (api.patch(token, json={"expires_at": "2020-01-31"}), 400, "invalid_value", "in the past"),
         (api.patch(token, json={"max_requests": -1}), 400, "invalid_value", "max_requests -1"),
         (api.patch(token, json={"metadata": {"n": 1}}), 400, "invalid_value", "metadata 'n'"),
         (api.patch(token, json={"metadata": "x"}), 400, "invalid_value", "metadata"),
@@ -335,3 +347,32 @@ def test_changes_at_the_same_time_are_all_kept(api: httpx.Client, managed: Proxy
     with ThreadPoolExecutor(8) as pool:
         assert {response.status_code for response in pool.map(change, range(16))} == {200}
     assert len(ok(api.get(f"/tokens/{token_id}"))["metadata"]) == 16
+
+
+def test_a_holder_asks_the_proxy_about_the_token(running: Running) -> None:
+    """Answered by the proxy: upstream sees nothing, and no event tells of it."""
+    _, text = running.tenant.token(max_requests=3)
+    answer = sdk(running.proxy, text).with_raw_response.chat.completions.create(
+        model="gpt-4o-mini", messages=[{"role": "user", "content": "x"}]
+    )
+    call_id = answer.headers["x-llmproxy-request-id"]
+    seen = len(running.upstream.requests)
+    url = f"{running.proxy.reverse_url}/v1"
+    with httpx.Client(headers={"authorization": f"Bearer {text}"}, trust_env=False, timeout=30) as client:
+        one = f"{url}/llmproxy/calls/{call_id}"
+        found = wait_for(lambda: (got := client.get(one)).status_code == 200 and got.json(), "the call")
+        assert isinstance(found, dict)
+        assert (found["request_id"], found["usage"]["total_tokens"], found["status"]) == (call_id, 14, 200)
+        refused = client.get(f"{url}/models", headers={"authorization": "Bearer sk-llmp-unknown"})
+        assert refused.status_code == 401
+        assert len(refused.headers["x-llmproxy-request-id"]) == 36
+    asked = ["--url", url, "--token", text]
+    shown = CliRunner().invoke(me, [*asked, "--json"], catch_exceptions=False)
+    limits = {row["limit"]: row["left"] for row in json.loads(shown.output)["use"]}
+    assert limits == {"max_requests": 2}
+    assert "max_requests" in CliRunner().invoke(me, asked, catch_exceptions=False).output
+    used = json.loads(CliRunner().invoke(me, [*asked, "--usage", "--json"]).output)
+    assert used["by"] == ["day", "model"]
+    bad = CliRunner().invoke(me, ["--url", url, "--token", "sk-llmp-no"])
+    assert (bad.exit_code, "not known here" in bad.output) == (1, True)
+    assert len(running.upstream.requests) == seen

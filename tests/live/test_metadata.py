@@ -18,8 +18,8 @@ from h2.connection import H2Connection
 from h2.events import StreamEnded
 from websockets.sync.client import connect
 
-from store.tokens import TokenStore
-from tests.live.clients import HELLO, MODEL, authorised, chat, http, reverse_sdk, sdk
+from store.tokens.store import TokenStore
+from tests.live.clients import HELLO, MODEL, authorised, chat, http, reverse_sdk, sdk, socket_trust
 from tests.live.conftest import REAL_KEY, Running, StartProxy, Tenant
 from tests.live.harness import wait_for
 from tests.live.realtime_server import RealtimeServer
@@ -178,7 +178,7 @@ def test_a_realtime_handshake(start_proxy: StartProxy, tenant: Tenant, authority
     with RealtimeServer(authority.issue_cert("localhost")).running() as server:
         proxy = start_proxy(upstream_url=server.base_url)
         _, text = tenant.store.create_token(tenant.project.id, header_metadata=["session_id"])
-        trust = ssl.create_default_context(cafile=str(proxy.ca_file))
+        trust = socket_trust(proxy.ca_file)
         with connect(
             "wss://api.openai.com/v1/realtime?model=gpt-realtime",
             additional_headers={**authorised(text.reveal()), **OURS},

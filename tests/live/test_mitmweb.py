@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +20,7 @@ from mitmproxy import version
 from tests.live.browser import ENTER, browser, missing
 from tests.live.clients import chat, reverse_sdk
 from tests.live.conftest import REAL_KEY, Tenant, answer
-from tests.live.harness import Proxy, wait_for
+from tests.live.harness import ROOT, Proxy, wait_for
 from tests.live.upstream import ABORT, Answer, Seen, Upstream, json_answer, stream_answer
 
 pytestmark = pytest.mark.skipif(
@@ -111,6 +113,11 @@ def _as_usual(web: Web) -> Iterator[None]:
     web.clear()
     yield
     web.upstream.handler = answer
+
+
+def picture(name: str, folder: Path) -> Path:
+    """Where a picture goes: ``LLMPROXY_PICTURES=docs`` makes those of the docs anew."""
+    return Path(os.environ.get("LLMPROXY_PICTURES", folder)) / name
 
 
 def test_a_streamed_call_reads_as_a_conversation(web: Web) -> None:
@@ -249,6 +256,105 @@ def _weather(_: Seen) -> Answer:
     )
 
 
+WIDE_ENOUGH = """return [...document.querySelectorAll(".flow-table tbody td.col-comment")].map(
+one => ({text: one.innerText, whole: one.scrollWidth <= one.clientWidth,
+inside: one.getBoundingClientRect().right <= document.documentElement.clientWidth,
+path: one.parentElement.querySelector(".col-path").clientWidth}))"""
+
+
+def busy(_: Seen) -> Answer:
+    return json_answer({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429)
+
+
+def hello(web: Web, **more: Any) -> None:
+    web.post({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], **more})
+
+
+def test_the_list_shows_cost_tokens_time_and_project_at_1280_pixels(web: Web, tmp_path: Path) -> None:
+    if why := missing():
+        pytest.skip(why)
+    web.upstream.handler = _weather
+    web.post(WEATHER_ASKED, path="/v1/responses")
+    web.upstream.handler = answer
+    list(chat(reverse_sdk(web.proxy, web.token), stream=True))
+    hello(web)
+    web.post({"model": "gpt-4o-mini"}, token="sk-proxy-unknown")
+    web.upstream.handler = busy
+    hello(web)
+    wait_for(lambda: len([flow for flow in web.flows() if flow["comment"]]) == 5, "comments")
+    with browser(tmp_path, 1280, 800) as page:
+        page.open(str(web.client.base_url))
+        page.type("input[type=password]", PASSWORD + ENTER)
+        page.wait_text("refused invalid_api_key", ".flow-table")
+        cells = page.run(WIDE_ENOUGH)
+        assert len(cells) == 5
+        assert all(cell["whole"] and cell["inside"] for cell in cells), cells
+        assert all(cell["path"] > 200 for cell in cells), "paths have room, too"
+        for cell in cells[:3]:
+            assert re.search(r" · [\d,]+→[\d,]+ tok · \$[\d.]+ · .* m?s · acme$", cell["text"]), cell
+        page.screenshot(picture("mitmweb-list.png", tmp_path))
+        page.type("input[placeholder=Search]", "~comment refused" + ENTER)
+        assert wait_for(lambda: len(shown := page.run(WIDE_ENOUGH)) == 1 and shown, "the filter")[0][
+            "text"
+        ].startswith("refused invalid_api_key")
+        page.click(".flow-table tbody tr td.col-path")
+        page.wait_text("Response", ".flow-detail .nav-tabs")
+        assert all(cell["path"] > 40 for cell in page.run(WIDE_ENOUGH)), "beside the details of a call, too"
+
+
+FILTERS = {
+    "~marked": {"refused", "429", "client"},
+    "~marker no_entry": {"refused"},
+    "~marker :x:": {"429"},
+    "~marker :scissors:": {"client"},
+    "!~marked": {"answered", "cached token"},
+    "~comment acme": {"answered", "429", "client", "cached token"},
+    "~comment refused": {"refused"},
+    "~comment 'refused invalid_api_key'": {"refused"},
+    "~comment rate_limit_exceeded": {"429"},
+    "~comment client_aborted": {"client"},
+    "~comment gpt-4o-mini & !~marked": {"answered"},
+    "~comment '[$]0[.]000[1-9]'": {"cached token"},
+    "~c 429": {"429"},
+    "~meta 'acme'": {"answered", "429", "client", "cached token"},
+}
+"""Those of docs/mitmweb.md, and the calls of the test that each shows."""
+
+
+def test_filters_find_calls_by_comment_and_mark(web: Web) -> None:
+    """Each filter of the page of docs."""
+    named: dict[str, str] = {}
+
+    def note(name: str) -> None:
+        newest = web.newest()
+        assert newest["comment"] not in named
+        named[newest["comment"]] = name
+
+    hello(web)
+    note("answered")
+    web.upstream.handler = _weather
+    web.post(WEATHER_ASKED, path="/v1/responses")
+    note("cached token")
+    web.post({"model": "gpt-4o-mini"}, token="sk-proxy-unknown")
+    note("refused")
+    web.upstream.handler = busy
+    hello(web)
+    note("429")
+    web.upstream.handler = lambda _: stream_answer([b'data: {"choices": []}\n\n', 10.0])
+    with contextlib.suppress(httpx.TimeoutException), httpx.Client(trust_env=False, timeout=0.5) as client:
+        client.post(
+            f"{web.proxy.reverse_url}/v1/chat/completions",
+            json={"model": "gpt-4o-mini", "messages": [], "stream": True},
+            headers={"authorization": f"Bearer {web.token}"},
+        )
+    note("client")
+    text = (ROOT / "docs" / "mitmweb.md").read_text()
+    for filter_, expected in FILTERS.items():
+        assert f"`{filter_}`" in text, f"{filter_} is not in docs/mitmweb.md"
+        *shown, _sum = web.command("llmproxy.usage", filter_)
+        assert {named[comment] for comment in shown} == expected, filter_
+
+
 def test_a_person_sees_it_in_a_browser(web: Web, tmp_path: Path) -> None:
     if why := missing():
         pytest.skip(why)
@@ -256,18 +362,17 @@ def test_a_person_sees_it_in_a_browser(web: Web, tmp_path: Path) -> None:
     web.post(WEATHER_ASKED, path="/v1/responses")
     web.post({"model": "gpt-4o-mini"}, token="sk-proxy-unknown")
     wait_for(lambda: len([flow for flow in web.flows() if flow["comment"]]) == 2, "comments")
-    with browser(tmp_path, 1500, 900) as page:
+    with browser(tmp_path, 1280, 800) as page:
         page.open(str(web.client.base_url))
         page.type("input[type=password]", PASSWORD + ENTER)
         assert "tok · $0.0008 · " in page.wait_text("refused invalid_api_key", ".flow-table")
         page.click(".flow-table tbody tr td.col-path")
-        page.screenshot(Path("/tmp/insp_a.png"))
         page.wait_text("Response", ".flow-detail .nav-tabs")
         page.click(".flow-detail .nav-tabs a:nth-of-type(2)")
         shown = page.wait_text("── assistant ──", ".flow-detail")
         assert "Take an umbrella" in shown
         assert "calls weather" in shown
         assert "OpenAI" in shown
-        picture = Path(os.environ.get("LLMPROXY_SCREENSHOT", tmp_path / "mitmweb.png"))
-        page.screenshot(picture)
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        taken = picture("mitmweb.png", tmp_path)
+        page.screenshot(taken)
+        assert taken.read_bytes().startswith(b"\x89PNG")

@@ -60,8 +60,6 @@ def test_models_that_are_hidden(restricted: Proxy, tenant: Tenant, upstream: Ups
         (path, b'{"model": "gpt-4o-mini", "mod\\u0065l": "gpt-4o"}', {}),
         (path, b'{"model": "gpt-4o-mini", "MODEL": "gpt-4o"}', {}),
         (path, gzip.compress(b'{"model": "gpt-4o"}'), {"content-encoding": "gzip"}),
-        (path, b'{"model": "gpt-4o"}', {"content-type": "text/plain"}),
-        (path, b'{"model": "gpt-4o-mini"}', {"content-type": "application/json; charset=utf-16"}),
         (f"{path}?model=gpt-4o", b'{"model": "gpt-4o-mini"}', {}),
         (path, b"", {}),
     ]

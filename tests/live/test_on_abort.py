@@ -231,7 +231,7 @@ def test_cancelled_before_the_answer_begins(start_shared: Callable[..., Running]
 
     running.upstream.handler = silent
     with left(running), pytest.raises(openai.APITimeoutError):
-        chat(reverse_sdk(running.proxy, running.token), stream=True, timeout=httpx.Timeout(60, read=0.5))
+        chat(reverse_sdk(running.proxy, running.token), stream=True, timeout=httpx.Timeout(60, read=2))
     call = running.events(1)[0]
     never.set()
     assert asked.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ import openai
 import pytest
 import trustme
 
-from store import limits
-from store import object_register as register
-from store.tokens import TokenStore
+from addons.flow.errors import UNKNOWN_OBJECT
+from store.objects import admin as register
+from store.tokens import limits
+from store.tokens.store import TokenStore
 from tests.live.clients import authorised
 from tests.live.harness import wait_for
 from tests.live.world import OPTIONS, World, start
+from tests.scenarios.clients import CLIENTS
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +166,7 @@ def test_the_apis_own_words(world: World) -> None:
 
     resp = "resp_0e2800fd5f0ca7a60168c9ef3cb4308190b5165fa836f8862b"
     assert error("GET", f"/responses/{resp}") == {
-        "message": f"Response with id '{resp}' not found.",
+        "message": f"Response with id '{resp}' not found. {UNKNOWN_OBJECT}",
         "type": "invalid_request_error",
         "param": None,
         "code": None,
@@ -176,6 +179,13 @@ def test_the_apis_own_words(world: World) -> None:
     assert error("POST", "/chat/completions", {"model": "ft:gpt-4o:a::1"})["code"] == "model_not_found"
     event = world.proxies[0].wait_call("/v1/chat/completions/chatcmpl-1")
     assert (event["outcome"], event["error"]["code"]) == ("refused", "not_found")
+
+
+def test_a_coding_agent_names_threads_of_its_own(world: World) -> None:
+    """Each request that was recorded of Codex passes: its `thread_id` is no object of the API."""
+    for sent in CLIENTS["codex"]:
+        answer = world.send("b1", "POST", "/responses", json.loads(sent.request.body) | {"stream": False})
+        assert answer.status_code == 200, answer.text
 
 
 def test_lists_hold_what_is_mine(world: World) -> None:

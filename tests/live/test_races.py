@@ -20,18 +20,18 @@ import aiohttp
 import pytest
 import trustme
 
-from store import limits
-from store.limits import NANO
+from store.tokens import limits
+from store.tokens.amounts import NANO
 from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import Tenant, chunk, delta
 from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import Answer, Seen, Upstream, stream_answer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 PROXIES = 4
-CALLS = 400
-WORTH = 100
+CALLS = 200
+WORTH = 50
 """Calls that a budget is worth."""
 USABLE = 0.95
 """Of a budget, at least."""
@@ -51,11 +51,12 @@ def answer(seen: Seen) -> Answer:
 
 @dataclass
 class Fleet:
-    """Proxies on one store."""
+    """Proxies on one store, behind one address or several."""
 
     tenant: Tenant
     upstream: Upstream
-    proxies: list[Proxy]
+    urls: list[str]
+    """Of the listeners of all proxies."""
 
     def token(self, **of_token: Any) -> tuple[str, str]:
         return self.tenant.token(limits=limits.of(of_token))
@@ -86,7 +87,7 @@ def fleet(
         with ThreadPoolExecutor(PROXIES) as pool:
             for proxy in pool.map(Proxy.start, proxies):
                 stack.callback(proxy.stop)
-        yield Fleet(tenant, upstream, proxies)
+        yield Fleet(tenant, upstream, [proxy.reverse_url for proxy in proxies])
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Crowd:
         self.stop.set()
 
     async def _client(self, session: aiohttp.ClientSession, number: int) -> None:
-        url = f"{self.fleet.proxies[number % PROXIES].reverse_url}/v1/chat/completions"
+        url = f"{self.fleet.urls[number % len(self.fleet.urls)]}/v1/chat/completions"
         while not self.stop.is_set():
             async with session.post(url, json=self.body) as response:
                 said = await response.read()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sqlite3
-import ssl
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,8 @@ from openai.resources.realtime.realtime import RealtimeConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from store import limits
+from store.tokens import limits
+from tests.live.clients import socket_trust
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
 from tests.live.harness import SCRIPT, Proxy, wait_for
 from tests.live.realtime_server import MINTED, SOUND, TRANSCRIBER, RealtimeServer
@@ -113,7 +114,7 @@ def test_browsers_and_connect(start_proxy: StartProxy, tenant: Tenant, server: R
     """The token in a subprotocol, and a client behind HTTPS_PROXY."""
     proxy = start(start_proxy, server)
     _, token = tenant.token()
-    trust = ssl.create_default_context(cafile=str(proxy.ca_file))
+    trust = socket_trust(proxy.ca_file)
     offered: Any = ["realtime", f"openai-insecure-api-key.{token}"]
     with connect(
         f"wss://api.openai.com/v1/realtime?model={MODEL}", subprotocols=offered, proxy=proxy.url, ssl=trust
@@ -301,7 +302,7 @@ def test_a_killed_proxy_leaves_an_event_for_each_answer(
 
 
 BREAKS = """
-from addons import session_gate
+from addons.hooks.websockets import checks as session_gate
 def judge(session, data):
     if b"response.create" in data:
         raise RuntimeError("no")
@@ -341,3 +342,19 @@ def test_memory_of_a_long_session(start_proxy: StartProxy, tenant: Tenant, serve
     print(f"{MESSAGES} messages: RSS rose by {rose / 2**20:.1f} MiB from {before / 2**20:.1f} MiB")
     # Kept, they would be 8 KB for six messages, and 60 % more in 50,000.
     assert rose < 6 * 2**20
+
+
+def test_a_proxy_that_is_stopped_closes_its_sessions(
+    start_proxy: StartProxy, tenant: Tenant, server: RealtimeServer
+) -> None:
+    """See tests/live/test_shutdown.py."""
+    proxy = start(start_proxy, server)
+    with session(proxy, tenant.token()[1]) as connection:
+        respond(connection)
+        until(connection, "response.done")
+        proxy.process.send_signal(signal.SIGTERM)
+        error, closed = ended(connection)
+    assert (error.code, closed.rcvd and closed.rcvd.code) == ("proxy_stopping", 1001)
+    assert proxy.wait(60) == 0
+    assert [record["outcome"] for record in sessions(proxy)] == ["shutdown"]
+    assert [call["outcome"] for call in proxy.calls()] == ["ok"]

@@ -160,6 +160,22 @@ SIZE = 200 * 2**20
 BLOCK = b"x" * 2**20
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/files", 403), ("/v1/llmproxy/me", 200), ("/v1/models", 200)]
+)
+def test_an_answer_to_head_has_no_body_and_keeps_the_connection(
+    proxy: Proxy, tenant: Tenant, path: str, status: int
+) -> None:
+    """Bytes behind its head would be taken for the next answer."""
+    headers = authorised(tenant.token()[1])
+    with httpx.Client(base_url=proxy.reverse_url, headers=headers, trust_env=False, timeout=30) as client:
+        for _ in range(2):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+            assert int(answer.headers["content-length"]) > 0
+            assert client.get("/v1/models").json()["object"] == "list"
+
+
 @pytest.mark.parametrize("way", ["reverse-plain", "reverse-chunked", "connect-h1", "connect-h2"])
 def test_refused_upload_costs_no_memory(way: str, proxy: Proxy, tenant: Tenant) -> None:
     chat(sdk(proxy, tenant.token()[1], http2=way.endswith("h2")))  # everything is loaded

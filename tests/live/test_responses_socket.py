@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import ssl
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,9 @@ from openai.resources.responses.responses import ResponsesConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from store.limits import Budget, Limits
+from store.tokens.amounts import Budget
+from store.tokens.limits import Limits
+from tests.live.clients import socket_trust
 from tests.live.conftest import REAL_KEY, StartProxy, Tenant
 from tests.live.harness import Proxy, wait_for
 from tests.live.responses_server import ResponsesServer
@@ -61,7 +63,7 @@ def test_many_requests_on_one_socket(
     saved = tenant.store.path.parent / "flows"
     proxy = start(start_proxy, server, f"save_stream_file={saved}", "termlog_verbosity=debug")
     token_id, token = tenant.token()
-    trust = ssl.create_default_context(cafile=str(proxy.ca_file))
+    trust = socket_trust(proxy.ca_file)
     client = openai.OpenAI(api_key=token, max_retries=0)
     through: Any = {"proxy": proxy.url, "ssl": trust}
     with client.responses.connect(websocket_connection_options=through) as connection:
@@ -72,7 +74,8 @@ def test_many_requests_on_one_socket(
             ("error", "error"),
         ):
             before = None if do == "completed" else "resp_1"
-            ask(connection, do, model=OTHER if do == "failed" else MODEL, previous_response_id=before)
+            more = {"service_tier": "scale"} if do == "completed" else {}
+            ask(connection, do, model=OTHER if do == "failed" else MODEL, previous_response_id=before, **more)
             until(connection, kind)
     assert server.handshakes[0]["authorization"] == f"Bearer {REAL_KEY}"
     calls = proxy.wait_calls(4)
@@ -83,6 +86,9 @@ def test_many_requests_on_one_socket(
     assert [(call["usage"] or {}).get("total_tokens") for call in calls[:3]] == [17, 17, 17]
     assert calls[3]["error"]["code"] == "previous_response_not_found"
     assert all(float(call["cost"]["usd"]) > 0 for call in calls[:3])
+    assert [call["cost"].get("reason") for call in calls[:3]] == ["lower_bound", None, None], (
+        "no tier is named"
+    )
     assert calls[0]["response"]["body"]["output"][0]["content"][0]["text"] == "one two three"
     assert calls[0]["request"]["body"]["input"] == "hello"
     assert {call["request_id"] for call in calls} == {session["event_id"]}
@@ -178,6 +184,40 @@ def test_a_budget_holds_within_a_socket(
     assert answers[0] == "response.completed"
     assert set(answers) == {"response.completed", "insufficient_quota"}
     assert len(server.seen) == answers.count("response.completed") <= 4
+
+
+def test_who_leaves_within_an_answer_pays_for_the_most(
+    start_proxy: StartProxy, tenant: Tenant, server: ResponsesServer
+) -> None:
+    """Under `expected` an answer holds less than it may use; what it did use nobody knows."""
+    proxy = start(start_proxy, server)
+    token_id, token = tenant.token(limits=Limits(budgets=(Budget("tokens", "total", 10**6),)))
+    with socket(proxy, token) as connection:
+        ask(connection, max_output_tokens=5_000)
+        until(connection, "response.completed")
+        ask(connection, "hang", max_output_tokens=5_000)
+        until(connection, "response.output_text.delta")
+
+    def spent() -> int:
+        sql = "SELECT sum(tokens) FROM spend WHERE subject = ? AND period = 'total'"
+        with contextlib.closing(sqlite3.connect(proxy.store)) as connection:
+            return int(connection.execute(sql, [token_id]).fetchone()[0] or 0)
+
+    assert wait_for(lambda: spent() > 17 and spent(), "both are settled") > 5_000
+
+
+def test_the_length_of_an_answer(start_proxy: StartProxy, tenant: Tenant, server: ResponsesServer) -> None:
+    """A token with a cap opens a socket; each event is held against it, or gets it written in."""
+    proxy = start(start_proxy, server)
+    _, token = tenant.token(limits=Limits(max_output_tokens=50))
+    with socket(proxy, token) as connection:
+        ask(connection)
+        until(connection, "response.completed")
+        ask(connection, max_output_tokens=51)
+        assert code(until(connection, "error")) == "max_output_tokens_exceeded"
+        ask(connection, max_output_tokens=50)
+        until(connection, "response.completed")
+    assert [event["max_output_tokens"] for event in server.seen] == [50, 50]
 
 
 def test_answers_belong_to_who_asked(

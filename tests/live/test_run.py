@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
+from tests import nursery
 from tests.live.conftest import Tenant
 from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import Upstream
 
+ROOT = Path(__file__).parents[2]
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
 URL = "https://api.openai.com/v1/chat/completions"
 
@@ -80,13 +82,8 @@ class Cli:
         return [sys.executable, "-P", "-m", "scripts.cli", verb, *self.places, *arguments]
 
     def __call__(self, verb: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(verb, *arguments),
-            env=environment(HOME=str(self.folder), **extra),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        return nursery.run_text(
+            self.command(verb, *arguments), env=environment(HOME=str(self.folder), **extra)
         )
 
     def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -222,14 +219,21 @@ def test_a_signal_reaches_the_program(cli: Cli, tenant: Tenant) -> None:
 
 
 def test_the_first_project_is_made_of_the_key(
-    tmp_path: Path, upstream: Upstream, authority_file: Path
+    tmp_path: Path, upstream: Upstream, authority_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli = Cli(tmp_path, upstream, authority_file)
-    nothing = cli.run("--", "true")
+    named = cli.run("--", "true", OPENAI_API_KEY="sk-real-1")
+    assert (named.returncode, "there is no token store at" in named.stderr) == (1, True)
+    assert not (tmp_path / "store.db").exists(), "one that was named is not made anew"
+
+    monkeypatch.chdir(tmp_path)
+    cli.places = []
+    here = {"PYTHONPATH": str(ROOT)}
+    nothing = cli.run("--", "true", **here)
     assert (nothing.returncode, "there is no project yet" in nothing.stderr) == (1, True)
-    done = cli.run("--", "sh", "-c", "echo $OPENAI_API_KEY", OPENAI_API_KEY="sk-real-1")
+    done = cli.run("--", "sh", "-c", "echo $OPENAI_API_KEY", OPENAI_API_KEY="sk-real-1", **here)
     assert done.stdout.startswith("sk-llmp-"), done.stderr
-    store = TokenStore.open(tmp_path / "store.db")
+    store = TokenStore.open(tmp_path / "data" / "store.db")
     assert [project.name for project in store.list_projects()] == ["default"]
     store.close()
 
@@ -239,6 +243,28 @@ def test_several_projects_need_a_choice(cli: Cli, tenant: Tenant) -> None:
     refused = cli.run("--", "true")
     assert (refused.returncode, "choose one with --project" in refused.stderr) == (2, True)
     assert cli.run("--project", "other", "--", "true").returncode == 0
+    assert cli.run("--", "true", LLMPROXY_PROJECT="other").returncode == 0
+    tenant.store.create_project("default", "sk-real-3")
+    assert cli.run("--", "true").returncode == 0
+    made = [token.project_id for token in tenant.store.list_tokens()]
+    names = {project.id: project.name for project in tenant.store.list_projects()}
+    assert [names[id_] for id_ in made] == ["other", "other", "default"]
+
+
+def test_the_program_gets_no_key(cli: Cli, tenant: Tenant, to: list[str]) -> None:
+    """Not by the name that a project's reference gives, nor by any other."""
+    tenant.store.create_project("paid", "env:SEARCH_KEY")
+    secrets = {
+        "SEARCH_KEY": "real-of-search",
+        "SAME_AGAIN": "real-of-search",
+        "OPENAI_ADMIN_KEY": "real-admin",
+        "AZURE_OPENAI_API_KEY": "real-azure",
+        "LLMPROXY_BUS": "redis://:secret@127.0.0.1/0",
+    }
+    done = cli("run", *to, "--project", "paid", "--", "env", **secrets)
+    assert done.returncode == 0, done.stderr
+    assert not any(value in done.stdout for value in secrets.values())
+    assert done.stdout.count("sk-llmp-") == 3, "OPENAI_API_KEY, CODEX_API_KEY and AZURE_OPENAI_API_KEY"
 
 
 def test_a_token_that_one_has(cli: Cli, tenant: Tenant, to: list[str]) -> None:
@@ -281,6 +307,22 @@ def test_doctor_when_all_is_well(cli: Cli, proxy: Proxy, to: list[str], tenant: 
     made = sum(check.startswith("trust: ") and finding["status"] == "ok" for check, finding in found.items())
     assert len(proxy.wait_calls(made)) == made
     assert not any(token.active for token in tenant.store.list_tokens())
+
+
+def test_doctor_tries_node_as_its_sdk_would(cli: Cli, proxy: Proxy, to: list[str]) -> None:
+    """With a reverse listener every Node gets through; without, an old one would go straight to the API."""
+    if not (node := shutil.which("node")):
+        pytest.skip("node is not installed")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    wait_for(lambda: cli("env").returncode == 0, "the proxy says where it listens")
+    _, found = findings(cli)
+    assert found["trust: node"]["status"] == "ok", found["trust: node"]
+    _, found = findings(cli, *to)
+    if int(version.strip("v").split(".")[0]) >= 24:
+        assert found["trust: node"]["status"] == "ok", found["trust: node"]
+    else:
+        assert found["trust: node"]["status"] == "warning"
+        assert "ignores HTTPS_PROXY" in found["trust: node"]["detail"]
 
 
 def test_doctor_names_what_is_wrong(cli: Cli, proxy: Proxy, to: list[str], tenant: Tenant) -> None:

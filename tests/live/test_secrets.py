@@ -16,13 +16,13 @@ import psutil
 import pytest
 from mitmproxy import version
 
-from store import master_key
+from store.keys import master_key
 from tests.live.clients import HELLO, MODEL
 from tests.live.conftest import StartProxy, Tenant, chat_chunks
 from tests.live.harness import Proxy, wait_for
 from tests.live.upstream import ABORT, Answer, Seen, Upstream, json_answer, stream_answer
 
-CALLS = 500
+CALLS = 200
 """Of each of the two proxies."""
 PIECE = 12
 """Characters of a secret that give it away: too many to be there by chance."""
@@ -176,7 +176,7 @@ def test_no_secret_is_anywhere(
     }
 
     talkative = ("termlog_verbosity=debug", "llm_management=127.0.0.1:0")
-    dump = start_proxy(*talkative, "flow_detail=4", f"save_stream_file={tmp_path / 'flows-1'}")
+    dump = start_proxy(*talkative, "flow_detail=4", f"save_stream_file={tmp_path / 'flows-1'}", cold=True)
     run(dump, tokens)
     places = of_processes(dump)
     with contextlib.suppress(httpx.HTTPError), hanging_call(dump, tokens["good"]):
@@ -188,7 +188,9 @@ def test_no_secret_is_anywhere(
             port = free.getsockname()[1]
         settings = ["web_open_browser=false", f"web_port={port}", "web_password=look"]
         program = "mitmweb"
-    web = start_proxy(*talkative, *settings, f"save_stream_file={tmp_path / 'flows-2'}", program=program)
+    web = start_proxy(
+        *talkative, *settings, f"save_stream_file={tmp_path / 'flows-2'}", program=program, cold=True
+    )
     run(web, tokens)
     tenant.store.keys.rotate()
     call(web, tokens, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,11 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from store import master_key
-from store.server.lookup import FRESH_SECONDS
+from store.keys import master_key
+from store.tokens.server_lookup import FRESH_SECONDS
+from tests import nursery
 from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.conftest import Tenant
-from tests.live.harness import ROOT, Proxy, wait_for
+from tests.live.harness import Proxy, wait_for
 from tests.live.test_management import address, get, status
 from tests.live.upstream import Upstream
 from tests.store.engines import SERVERS, server
@@ -36,7 +36,8 @@ class Pair:
         stack.callback(self.tenant.store.close)
         options = [f"llm_upstream={upstream.base_url}", f"ssl_verify_upstream_trusted_ca={authority}"]
         self.proxies = [
-            Proxy(folder / name, [*options, "llm_management=127.0.0.1:0"], store_url=url) for name in "ab"
+            Proxy(folder / name, [*options, "llm_management=127.0.0.1:0"], store_url=url, cold=True)
+            for name in "ab"
         ]
         for proxy in self.proxies:
             proxy.folder.mkdir()
@@ -77,7 +78,7 @@ def pair(
 @pytest.mark.slow
 def test_two_proxies_share_a_store(pair: Pair) -> None:
     tenant = pair.tenant
-    made = [tenant.token() for _ in range(10)]
+    made = [tenant.token() for _ in range(4)]
     for token_id, token in made:
         assert pair.statuses(token) == [200, 200]
         tenant.store.revoke_token(token_id)
@@ -123,24 +124,11 @@ def test_without_a_master_key_nothing_starts(tmp_path: Path, monkeypatch: pytest
         assert proxy.wait() == 1
         assert "the master key is missing" in proxy.output
         assert "Traceback" not in proxy.output
-        other = subprocess.run(
+        other = nursery.run_text(
             [
-                sys.executable,
-                "-m",
-                "scripts.cli",
-                "--store",
-                url,
-                "project",
-                "create",
-                "b",
-                "--api-key",
-                "sk-1",
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+                *(sys.executable, "-m", "scripts.cli", "--store", url),
+                *("project", "create", "b", "--api-key", "sk-1"),
+            ]
         )
         assert other.returncode == 1
         assert "the master key is missing" in other.stderr

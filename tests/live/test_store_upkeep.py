@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from store import master_key
+from store.keys import master_key
 from tests.live.conftest import StartProxy, Tenant
 from tests.live.harness import Proxy, wait_for
 from tests.live.test_policy import manage
@@ -20,6 +20,7 @@ def with_master_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(master_key.VARIABLE, base64.b64encode(b"m" * 32).decode())
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_backup_restore_and_copy_under_load(
     with_master_key: None,

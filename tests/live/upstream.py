@@ -79,8 +79,13 @@ class Upstream:
         try:
             yield self
         finally:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self.stop()
             thread.join(10)
+
+    def stop(self) -> None:
+        """Close listener and connections; nothing where that was done before."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _main(self, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -11,7 +11,7 @@ import httpx
 import openai
 import trustme
 
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
 from tests.live.clients import authorised, reverse_sdk
 from tests.live.conftest import REAL_KEY
 from tests.live.harness import Proxy

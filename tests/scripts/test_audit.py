@@ -12,7 +12,7 @@ import pytest
 
 from store.audit.log import Entry
 from store.audit.origin import NOBODY
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
 from tests.scripts.test_cli import KEY, Cli
 
 

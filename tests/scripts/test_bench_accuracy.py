@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from scripts.benchmarks import accuracy, kinds
 from scripts.benchmarks.__main__ import main
-from scripts.benchmarks.recordings import read
+from scripts.benchmarks.recorded import accuracy, kinds
+from scripts.benchmarks.recorded.recordings import read
 from tests import corpus
 from tests.vocabularies import needs_vocabularies
 
@@ -130,6 +130,7 @@ def test_families(model: str, family: str) -> None:
     assert kinds.family(model) == family
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_the_corpus_meets_every_requirement() -> None:
     """Half a minute."""

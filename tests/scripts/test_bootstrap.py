@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,75 @@ def pip_python() -> str:
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return candidate
     pytest.skip("no Python with pip here")
+
+
+@pytest.fixture
+def foreign(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A checkout that somebody else owns, and how to run a command as one who may only read it."""
+    if os.geteuid() != 0:
+        root.chmod(0o555)
+        yield root, []
+        root.chmod(0o755)
+        return
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        copy = Path(folder) / "checkout"
+        shutil.copytree(root, copy)
+        for place in (Path(folder), copy, *copy.rglob("*")):  # whatever umask a test before has left
+            place.chmod(place.stat().st_mode | (0o755 if place.is_dir() else 0o644))
+        yield copy, ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+
+
+def run_as(
+    prefix: list[str], root: Path, script: str = "bootstrap requirements.txt .venv; echo ready"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, "bash", "-euo", "pipefail", "-c", f". '{root}/scripts/_bootstrap.sh'\n{script}"],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        cwd="/",
+    )
+
+
+def test_another_user_is_told_what_to_do_at_once(foreign: tuple[Path, list[str]]) -> None:
+    """The recipe for systemd: root's checkout, and commands as the user of the services."""
+    root, prefix = foreign
+    done = run_as(prefix, root)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"Error: {root}/.venv is not made from this checkout's requirements yet")
+    assert f"run {root}/scripts/manage --version once as " in done.stderr
+    assert "Permission denied" in done.stderr
+
+
+def test_another_user_uses_what_the_owner_made(foreign: tuple[Path, list[str]]) -> None:
+    root, prefix = foreign
+    root.chmod(0o755)
+    python = root / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    executable(python, "exit 0")
+    assert run(root, 'fingerprint requirements.txt >"$ROOT/.venv/.stamp-requirements.txt"').returncode == 0
+    if not prefix:
+        root.chmod(0o555)
+    done = run_as(prefix, root)
+    assert (done.returncode, done.stdout) == (0, "ready\n"), done.stderr
+
+
+def test_a_lock_that_another_user_left_is_named(foreign: tuple[Path, list[str]]) -> None:
+    root, prefix = foreign
+    if not prefix:
+        pytest.skip("takes two users")
+    root.chmod(0o777)
+    lock = root / ".venv.lock"
+    lock.mkdir(mode=0o755)
+    (lock / "pid").write_text("999999999\n")
+    done = run_as(prefix, root)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"Error: {lock} was left behind by another user's set-up; remove it.\n",
+    )

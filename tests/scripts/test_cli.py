@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from scripts.cli import COMMANDS, main
-from store.lookup import TokenLookup
-from store.tokens import TokenStore
+from store.core.version import llmproxy_version
+from store.tokens.sqlite_lookup import TokenLookup
+from store.tokens.store import TokenStore
 
 KEY = "sk-live-1234567890"
 
@@ -46,8 +49,12 @@ def with_project(cli: Cli) -> Cli:
 
 def test_project_verbs(cli: Cli) -> None:
     made = cli.json("project", "create", "acme", "--api-key", KEY)
-    dates, labels = {"created_at", "updated_at"}, {"metadata", "header_metadata"}
-    assert set(made) == {"id", "name", "active", "key", "limits", *dates, *labels}
+    dates = {"created_at", "updated_at"}
+    labels = {"metadata", "header_metadata", "cache", "parameters", "origins"}
+    lives = {"token_lifetime", "token_max_lifetime", "deactivated_at"}
+    assert set(made) == {"id", "name", "active", "is_active", "key", "limits", *dates, *labels, *lives} | {
+        f"{side}_limits" for side in ("session", "user", "address", "label")
+    }
     assert (made["name"], made["active"]) == ("acme", True)
     assert cli.json("project", "list") == [made]
     shown = {**made, "use": []}
@@ -55,6 +62,18 @@ def test_project_verbs(cli: Cli) -> None:
     assert cli.json("project", "update", "acme", "--name", "Acme")["name"] == "Acme"
     assert cli.json("project", "deactivate", made["id"])["active"] is False
     assert cli.json("project", "activate", "Acme")["active"] is True
+
+
+def test_a_damaged_row_is_named_and_the_others_are_shown(with_project: Cli) -> None:
+    first, second = (with_project.json("token", "create", "--project", "acme")["id"] for _ in range(2))
+    with sqlite3.connect(with_project.store) as connection:
+        connection.execute("UPDATE tokens SET metadata = 'not json' WHERE id = ?", [first])
+    result = with_project.run("token", "list", "--json")
+    assert [token["id"] for token in json.loads(result.stdout)] == [second]
+    assert f"token {first}: metadata cannot be read" in result.stderr
+    shown = with_project.run("token", "show", first)
+    assert (shown.exit_code, "Traceback" in shown.output) == (1, False)
+    assert f"token {first}: metadata cannot be read" in shown.stderr
 
 
 def test_key_from_standard_input(cli: Cli) -> None:
@@ -111,7 +130,7 @@ def test_output_for_people(with_project: Cli) -> None:
     assert fields["token"].startswith("sk-llmp-")
     assert (fields["active"], fields["metadata"], fields["expires_at"]) == ("yes", "team=search", "-")
     header, row = cli.run("token", "list").stdout.splitlines()
-    assert header.split()[:2] == ["id", "prefix"]
+    assert header.split()[:3] == ["id", "project", "prefix"]
     assert fields["id"] in row
 
 
@@ -182,3 +201,69 @@ def test_token_list_does_not_wait_for_boto3(with_project: Cli) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+HEAVY = ("boto3", "botocore", "mitmproxy", "tiktoken", "genai_prices", "sqlalchemy", "sqlite_utils", "rich")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["spool", "--help"]], ids=" ".join)
+def test_help_imports_no_large_library(arguments: list[str]) -> None:
+    heavy = HEAVY[:-1] if arguments[0] == "spool" else HEAVY  # its tail prints with rich
+    code = (
+        f"import sys; from scripts.cli import main; main({arguments}, standalone_mode=False); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_status_imports_no_store(tmp_path: Path) -> None:
+    code = (
+        f"import sys; from scripts.cli import main; main(['status', '--json', '--spool', {str(tmp_path)!r}], "
+        f"standalone_mode=False); print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_of_the_group_says_what_the_command_says(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert COMMANDS[name][1] == command.get_short_help_str(1000)
+
+
+def test_completion_imports_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(main), "get_command", lambda *_: pytest.fail("a command was imported"))
+    assert [item.value for item in main.shell_complete(click.Context(main), "sp")] == ["spool"]
+    assert "--version" in [item.value for item in main.shell_complete(click.Context(main), "--")]
+
+
+def test_version_and_path_of_the_addon() -> None:
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"llmproxy {llmproxy_version()}\n"
+    path = Path(CliRunner().invoke(main, ["addon-path"]).output.strip())
+    assert path.is_absolute()
+    assert "addons = [" in path.read_text()
+
+
+def test_an_id_is_known_by_its_beginning_or_a_name(with_project: Cli) -> None:
+    cli = with_project
+    made = cli.json("token", "create", "--project", "acme")
+    project = cli.json("project", "show", "acme")["id"]
+    for given in (made["id"], made["id"][:30], made["prefix"]):
+        assert cli.json("token", "show", given)["id"] == made["id"], given
+    assert cli.json("project", "show", project[:30])["id"] == project
+    assert [one["id"] for one in cli.json("token", "list", "--project", project[:13])] == [made["id"]]
+    assert cli.json("token", "update", made["prefix"], "--metadata", "team=a")["metadata"] == {"team": "a"}
+    assert cli.json("token", "revoke", made["id"][:30])["active"] is False
+
+
+def test_a_beginning_that_several_have_is_refused(with_project: Cli) -> None:
+    cli = with_project
+    first = cli.json("token", "create", "--project", "acme")["id"]
+    cli.json("token", "create", "--project", "acme")
+    refused = cli.run("token", "revoke", first[:4])
+    assert (refused.exit_code, "the ids of several tokens begin with" in refused.stderr) == (2, True)
+    for nothing in ("%", "ffff", "____", first[:3]):
+        assert cli.run("token", "revoke", nothing).exit_code == 1
+    assert all(token["active"] for token in cli.json("token", "list"))

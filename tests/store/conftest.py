@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from store import master_key
-from store.engine import Connection, Engine, engine_of
-from store.location import StoreLocation
-from store.tokens import TokenStore
+from store.database.engine import Connection, Engine
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.keys import master_key
+from store.tokens.store import TokenStore
 from tests.store.engines import ENGINES, Databases
 
 MASTER = base64.b64encode(b"m" * 32).decode()
@@ -25,7 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         engines = ENGINES[:1] if "path" in metafunc.fixturenames else ENGINES
         # Alone quick, but there are hundreds.
-        params = [pytest.param(kind, marks=[] if kind == "sqlite" else pytest.mark.slow) for kind in engines]
+        away = [pytest.mark.slow, pytest.mark.once]
+        params = [pytest.param(kind, marks=[] if kind == "sqlite" else away) for kind in engines]
         metafunc.parametrize("place", params, indirect=True)
 
 

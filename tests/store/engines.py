@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy
 from uuid_utils import uuid7
 
-from store.engine import engine_of
-from store.location import StoreLocation
-from store.lookup import Lookup
-from store.models import Grant
-from store.server.lookup import FRESH_SECONDS
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.tokens.lookup import Lookup
+from store.tokens.models import Grant
+from store.tokens.server_lookup import FRESH_SECONDS
 
 SERVERS = {
     "postgresql": os.environ.get("LLMPROXY_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres"),

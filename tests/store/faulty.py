@@ -69,6 +69,22 @@ class PostgreSQL:
 
         wait_for(answers, "PostgreSQL", 60)
 
+    def freeze(self) -> None:
+        """Nothing answers any more, and nothing is refused."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._process.send_signal(
+            signal.SIGCONT
+        )  # `runuser` stops with its child, and does not go on with it
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
+        for pid in [postmaster, *map(int, children.split())]:
+            os.kill(pid, number)
+
     def stop(self) -> None:
         """As a crash: nobody is asked, nothing is flushed."""
         pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])

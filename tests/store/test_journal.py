@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.core.event import Cost, UsageEvent
 from store.spool import SpoolReader, SpoolWriter, close_dead_writers, open_spool
+from store.spool.closing import died, read_journal
 from store.spool.journal import Journal, journals
 from tests.store.test_spool import drain, segments
 
@@ -184,9 +186,14 @@ def test_price_of_what_is_known(spool: Path) -> None:
     journal.opened({**opening("a"), "usage": {"input_tokens": 7}})
     journal.opened(opening("b"))
     die(writer, journal)
-    close_dead_writers(spool, lambda event: {"usd": str(event["usage"]["input_tokens"])})
+
+    def price(event: UsageEvent) -> Cost:
+        assert event.usage is not None
+        return Cost(usd=str(event.usage.input_tokens), price_source="test")
+
+    close_dead_writers(spool, price)
     known, unknown, _ = drain(spool)
-    assert known["cost"] == {"usd": "7"}
+    assert known["cost"] == {"usd": "7", "price_source": "test"}
     assert unknown["cost"] is None
     assert "not known" in unknown["usage_missing"]
 
@@ -249,6 +256,7 @@ while True:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_kill_9_at_any_moment(spool: Path) -> None:
     promised: list[str] = []
     spool.mkdir()
@@ -292,3 +300,53 @@ def test_a_journal_that_the_disk_changed(at: int, other: bytes) -> None:
         assert {id_ for id_, outcome in found.items() if outcome == "ok"} == {f"call-{n}" for n in range(3)}
     finally:
         shutil.rmtree(folder)
+
+
+def test_calls_that_were_never_sent_say_so(spool: Path) -> None:
+    """By a mark in the journal, which a new file carries over; older journals do not say."""
+    spool.mkdir()
+    writer = Journal(spool, "0197", journal_bytes=1)
+    for id_ in ("old", "never", "sent", "carried"):
+        known = {"usage": {"input_tokens": 3}}
+        writer.opened({"event_id": id_, **known, **({} if id_ == "old" else {"sent": False})})
+    writer.sent("carried")
+    writer.recorded(["nothing"], 0)  # begins a new file
+    writer.sent("sent")
+    writer.sent("unknown")
+    found = read_journal(journals(spool)).pending
+    assert {id_: record.get("sent") for id_, record in found.items()} == {
+        "old": None,
+        "never": False,
+        "sent": True,
+        "carried": True,
+    }
+    events = {id_: died(record, None) for id_, record in found.items()}
+    assert {id_: event["usage_missing_code"] for id_, event in events.items()} == {
+        "old": "proxy_died",
+        "never": "not_sent",
+        "sent": "proxy_died",
+        "carried": "proxy_died",
+    }
+    assert (events["never"]["usage"], events["sent"]["usage"]) == (None, {"input_tokens": 3})
+    assert all("sent" not in event for event in events.values())
+
+
+def test_a_mark_that_could_not_be_written_goes_out_with_the_next_line(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.mkdir()
+    writer = Journal(spool, "0197")
+    writer.opened({"event_id": "a", "sent": False})
+    with monkeypatch.context() as full:
+        full.setattr("store.spool.journal._write_at_once", refuse)
+        writer.sent("a")
+    assert not read_journal(journals(spool)).pending["a"]["sent"]
+    writer.opened({"event_id": "b", "sent": False})
+    assert {id_: record["sent"] for id_, record in read_journal(journals(spool)).pending.items()} == {
+        "a": True,
+        "b": False,
+    }
+
+
+def refuse(*_: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from store.errors import Invalid
-from store.location import StoreLocation
-from store.lookup import lookup_of
-from store.models import TokenOrder
-from store.tokens import TokenStore
+from store.core.errors import Invalid
+from store.database.location import StoreLocation
+from store.tokens.lookups import lookup_of
+from store.tokens.models import TokenOrder
+from store.tokens.store import TokenStore
 from tests.store.engines import found, let_it_hold
 
 KEY = "sk-live-1234567890"

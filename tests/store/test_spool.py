@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.errors import SpoolError
+from store.core.errors import SpoolError
 from store.spool import SpoolReader, SpoolWriter
 
 
@@ -298,6 +298,7 @@ while True:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_kill_9_of_writers_while_a_reader_reads(spool: Path) -> None:
     """What was reported as written is read, each once, and nothing of what a kill tore is handed out."""
     rng = random.Random(5)

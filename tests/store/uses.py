@@ -6,17 +6,17 @@ from datetime import datetime
 
 from uuid_utils import uuid7
 
-from store.engine import engine_of
-from store.ledger import Clerk, Finished
-from store.tokens import TokenStore
+from store.database.engines import engine_of
+from store.ledger import Finished, LedgerWorker
+from store.tokens.store import TokenStore
 
 
 def use(store: TokenStore, token_id: str, at: datetime, address: str | None = None, calls: int = 1) -> None:
     """The token has made calls."""
-    clerk = Clerk(engine_of(store.location))
+    worker = LedgerWorker(engine_of(store.location))
     finished = [
         Finished(str(uuid7()), token_id, "p", at.timestamp(), "ok", "chat", address=address)
         for _ in range(calls)
     ]
-    clerk.finish(finished, "w").result(30)
-    clerk.close()
+    worker.finish(finished, "w").result(30)
+    worker.close()

@@ -1,4 +1,4 @@
-"""Calls of tools and their results, in the history and in the answer."""
+"""Count calls of tools and their results, in the history and in the answer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Call:
 
 
 def of_message(message: Mapping[str, Any]) -> list[Call]:
-    """The calls of a chat message."""
+    """Give the calls of a chat message."""
     found = [_of_chat(call) for call in maps(message.get("tool_calls"))]
     legacy = message.get("function_call")
     if isinstance(legacy, Mapping):
-        found.append(Call(text(legacy.get("name")), text(legacy.get("arguments")), legacy=True))
+        found.append(Call(text(legacy.get("name")), written(legacy.get("arguments")), legacy=True))
     return found
 
 
@@ -39,14 +39,24 @@ def _of_chat(call: Mapping[str, Any]) -> Call:
     custom = call.get("custom")
     made = mapping(call.get("function")) if not isinstance(custom, Mapping) else custom
     given = made.get("arguments") if custom is not made else made.get("input")
-    return Call(text(made.get("name")), text(given), text(call.get("id")), custom=custom is made)
+    return Call(text(made.get("name")), written(given), text(call.get("id")), custom=custom is made)
 
 
 def of_item(item: Mapping[str, Any]) -> Call:
-    """A `function_call` or `custom_tool_call` of the Responses API."""
+    """Give a `function_call` or `custom_tool_call` of the Responses API."""
     custom = item.get("type") == "custom_tool_call"
     given = item.get("input" if custom else "arguments")
-    return Call(text(item.get("name")), text(given), text(item.get("call_id")), custom=custom)
+    return Call(text(item.get("name")), written(given), text(item.get("call_id")), custom=custom)
+
+
+def written(arguments: object) -> str:
+    """Give the arguments as text; some servers give the object that the text would be."""
+    if not isinstance(arguments, Mapping | list):
+        return text(arguments)
+    try:
+        return to_json(arguments)
+    except TooMuch:
+        return ""
 
 
 def count_call(tally: Tally, model: Model, call: Call) -> None:
@@ -56,12 +66,12 @@ def count_call(tally: Tally, model: Model, call: Call) -> None:
 
 
 def count_result(tally: Tally, model: Model, name: str, result: str) -> None:
-    """The result of a call of `name`; the constant of the pair is counted with the call."""
+    """Count the result of a call of `name`; the constant of the pair is counted with the call."""
     tally.add(model.n(PREFIX + name) + model.n(result))
 
 
 def count_parallel(tally: Tally, model: Model, made: Sequence[Call]) -> None:
-    """Several calls in one answer, without what ends it."""
+    """Count several calls in one answer, without what ends it."""
     if model.rules.parallel and not any(call.custom for call in made):
         # The API takes the arguments out of this text, and may write them anew, with blanks.
         uses = (f'{{"recipient_name":"{PREFIX}{call.name}","parameters":{_tight(call)}}}' for call in made)
@@ -73,7 +83,7 @@ def count_parallel(tally: Tally, model: Model, made: Sequence[Call]) -> None:
 
 
 def _tight(call: Call) -> str:
-    """The arguments without white space; as they are where they are not whole."""
+    """Give the arguments without white space; as they are where they are not whole."""
     try:
         return to_json(json.loads(call.arguments))
     except (ValueError, RecursionError, TooMuch):

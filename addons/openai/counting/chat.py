@@ -1,4 +1,4 @@
-"""Chat completions: https://platform.openai.com/docs/api-reference/chat/create"""
+"""Count chat completions (https://platform.openai.com/docs/api-reference/chat/create)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from addons.openai.counting import calls, history, structured, tools
-from addons.openai.counting.messages import content_text, count_message, is_system
+from addons.openai.counting.messages import (
+    content_text,
+    count_message,
+    is_system,
+    spoken,
+    thoughts,
+    unseen,
+)
 from addons.openai.counting.model import Model
 from addons.openai.counting.rules import (
     END,
@@ -20,7 +27,7 @@ RESULT_ROLES = frozenset({"tool", "function"})
 
 
 def count_input(model: Model, body: Mapping[str, Any]) -> Tally | None:
-    """Messages, tools and schema; None where there are no messages."""
+    """Count messages, tools and schema; None where there are no messages."""
     messages = body.get("messages")
     if not isinstance(messages, list):
         return None
@@ -47,7 +54,7 @@ def count_input(model: Model, body: Mapping[str, Any]) -> Tally | None:
 def _count_turn(
     tally: Tally, model: Model, message: Mapping[str, Any], end: str, names: dict[str, str]
 ) -> None:
-    """One message; calls and results have their own form, and `names` tells which function a result is of."""
+    """Count a message; calls and results have forms of their own. `names`: the functions of results."""
     if text(message.get("role")) in RESULT_ROLES:
         name = names.get(text(message.get("tool_call_id"))) or text(message.get("name"))
         calls.count_result(tally, model, name, content_text(tally, model, message.get("content")))
@@ -68,14 +75,14 @@ def _count_turn(
 
 
 def _functions(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], bool]:
-    """The functions offered, and whether there are tools of other kinds."""
+    """Give the functions offered, and whether there are tools of other kinds."""
     offered = maps(body.get("tools"))
     functions = [mapping(tool.get("function")) for tool in offered if "function" in tool]
     return [*functions, *maps(body.get("functions"))], len(functions) < len(offered)
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """The function that the request says must be called."""
+    """Give the function that the request says must be called."""
     choice = mapping(body.get("tool_choice") or body.get("function_call"))
     name = mapping(choice.get("function")).get("name") or choice.get("name")
     return name if isinstance(name, str) else None
@@ -101,7 +108,7 @@ def _count_schema(tally: Tally, model: Model, body: Mapping[str, Any], *, with_s
 
 
 def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any]) -> Tally:
-    """The sum over all choices."""
+    """Give the sum over all choices."""
     tally = Tally()
     choices = maps(answer.get("choices"))
     if not choices:
@@ -112,17 +119,24 @@ def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any
         if whole and (azure or history.end_counted(answer.get("created"))):
             tally.add(END)
     effort = body.get("reasoning_effort")
-    if model.rules.reasons and effort != "none" and (effort or model.rules.reasons_by_default):
+    hidden = model.rules.reasons and (effort or model.rules.reasons_by_default)
+    if effort != "none" and (hidden or (model.thinks and not any(map(_shows_thoughts, choices)))):
         tally.lack("reasoning")
     if body.get("prediction"):
         tally.lack("prediction")
     return tally
 
 
+def _shows_thoughts(choice: Mapping[str, Any]) -> bool:
+    return bool(thoughts(mapping(choice.get("message"))))
+
+
 def _count_choice(tally: Tally, model: Model, body: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
     message = mapping(choice.get("message"))
-    for said in strings(message, ("content", "refusal")):
+    for said in (*thoughts(message), *spoken(message.get("content")), *strings(message, ("refusal",))):
         tally.add(model.n(said))
+    for code in unseen(message):
+        tally.lack(code)
     if isinstance(audio := message.get("audio"), Mapping):
         tally.add(model.n(text(audio.get("transcript"))))
         tally.lack("audio")

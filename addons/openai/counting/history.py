@@ -1,4 +1,4 @@
-"""What the API counted otherwise for a while, as recordings of that time show: old traffic can be imported.
+"""Count as the API did for a while, as recordings of that time show: old traffic can be imported.
 
 An answer says when it was made (`created`, `created_at`, in seconds since 1970). The bounds lie between the
 last recording that shows the old way and the first that shows the new one.
@@ -15,12 +15,12 @@ END_COUNTED = (1_741_651_200, 1_748_044_800)
 
 
 def preamble(created: object) -> int:
-    """Tokens before the input of a response."""
+    """Give the tokens before the input of a response."""
     return PREVIEW_PREAMBLE if _within(created, PREVIEW) else 0
 
 
 def end_counted(created: object) -> bool:
-    """Whether a chat answer's end was counted."""
+    """Tell whether a chat answer's end was counted."""
     return _within(created, END_COUNTED)
 
 

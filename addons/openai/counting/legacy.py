@@ -1,4 +1,4 @@
-"""Completions and embeddings: plain texts, without overhead."""
+"""Count completions and embeddings: plain texts, without overhead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from addons.openai.counting.tally import Tally, maps, text
 
 
 def count_prompt(model: Model, prompt: object) -> Tally | None:
-    """A text, token ids, or a list of either; None for anything else."""
+    """Give a text, token ids, or a list of either; None for anything else."""
     if isinstance(prompt, str):
         return Tally(model.n(prompt))
     if not isinstance(prompt, list):
@@ -25,7 +25,7 @@ def count_prompt(model: Model, prompt: object) -> Tally | None:
 
 
 def count_input(model: Model, body: Mapping[str, Any]) -> Tally | None:
-    """The prompt of a completion, and the text that shall follow it."""
+    """Give the prompt of a completion, and the text that shall follow it."""
     tally = count_prompt(model, body.get("prompt"))
     if tally is not None:
         tally.add(model.n(text(body.get("suffix"))))
@@ -33,16 +33,30 @@ def count_input(model: Model, body: Mapping[str, Any]) -> Tally | None:
 
 
 def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any]) -> Tally:
-    """The texts of all choices; an echoed prompt is not generated again."""
+    """Give the texts of all choices; an echoed prompt is not generated again."""
     choices = maps(answer.get("choices"))
-    tally = Tally(sum(model.n(text(choice.get("text"))) for choice in choices))
-    if body.get("echo") is True and (prompt := count_prompt(model, body.get("prompt"))) is not None:
-        tally.tokens = max(0, tally.tokens - prompt.tokens * (_count_of(body, "n")))
+    written = [text(choice.get("text")) for choice in choices]
+    tally = Tally(sum(map(model.n, written)))
+    if body.get("echo") is True:
+        _take_off_prompts(tally, model, body, written)
     if _count_of(body, "best_of") > _count_of(body, "n"):
         tally.lack("best_of")
     if not choices or any(choice.get("finish_reason") is None for choice in choices):
         tally.lack("cut")
     return tally
+
+
+def _take_off_prompts(tally: Tally, model: Model, body: Mapping[str, Any], written: list[str]) -> None:
+    """Leave what was generated: it begins with a token of its own, also where the prompt ends mid-word."""
+    prompt, number = body.get("prompt"), _count_of(body, "n")
+    texts = [prompt] if isinstance(prompt, str) else prompt if isinstance(prompt, list) else []
+    prompts = [item for item in texts if isinstance(item, str) for _ in range(number)]
+    pairs = list(zip(written, prompts, strict=False))
+    if len(pairs) == len(written) and all(said.startswith(echoed) for said, echoed in pairs):
+        tally.tokens = sum(model.n(said.removeprefix(echoed)) for said, echoed in pairs)
+    elif (given := count_prompt(model, prompt)) is not None:
+        tally.tokens = max(0, tally.tokens - given.tokens * number)
+        tally.guess("echo")
 
 
 def _count_of(body: Mapping[str, Any], key: str) -> int:

@@ -1,4 +1,4 @@
-"""Images and audio within a request, where their size is in view.
+"""Count images and audio within a request, where their size is in view.
 
 https://platform.openai.com/docs/guides/images-vision#calculating-costs tells how images are cut into tiles or
 patches. Only what recorded calls confirmed counts as exact; the rest is marked as approximate.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from addons.openai.counting.model import Model
+from addons.openai.counting.sound import wav_length
 from addons.openai.counting.tally import Tally, mapping
 
 HEAD = 1 << 20
@@ -29,7 +30,7 @@ AUDIO_TEXT = 4
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tokens of an image: a base, and more for each square of 512 pixels after scaling."""
+    """Counts tokens of an image: a base, and more for each square of 512 pixels after scaling."""
 
     base: int
     tile: int
@@ -46,7 +47,7 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Tokens of an image: squares of 32 pixels, at most `most` after scaling, times a factor, and one."""
+    """Counts tokens of an image: squares of 32 pixels, at most `most` after scaling, by a factor, and one."""
 
     factor: float
     most: int = 1536
@@ -81,7 +82,7 @@ IMAGES: tuple[tuple[re.Pattern[str], Tiles | Patches], ...] = (
 
 
 def count_image(tally: Tally, model: Model, part: Mapping[str, Any]) -> None:
-    """An `image_url` part of chat, or an `input_image` of the Responses API."""
+    """Count an `image_url` part of chat, or an `input_image` of the Responses API."""
     given = part.get("image_url")
     holder = mapping(given)
     url = given if isinstance(given, str) else holder.get("url")
@@ -99,7 +100,7 @@ def count_image(tally: Tally, model: Model, part: Mapping[str, Any]) -> None:
 
 
 def image_size(url: str) -> tuple[int, int] | None:
-    """Width and height, in pixels, of a PNG, JPEG, GIF or WebP in a ``data:`` URL; None for anything else."""
+    """Give width and height, in pixels, of a PNG, JPEG, GIF or WebP in a ``data:`` URL; else None."""
     head = url[:HEAD].partition(",")
     if url[:5].lower() != "data:" or ";base64" not in head[0].lower():
         return None
@@ -109,7 +110,7 @@ def image_size(url: str) -> tuple[int, int] | None:
 
 
 def _png(data: bytes) -> tuple[int, int] | None:
-    """https://www.w3.org/TR/png-3/#11IHDR"""
+    """Read the size of a PNG (https://www.w3.org/TR/png-3/#11IHDR)."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
         return None
     width, height = struct.unpack(">II", data[16:24])
@@ -117,7 +118,7 @@ def _png(data: bytes) -> tuple[int, int] | None:
 
 
 def _gif(data: bytes) -> tuple[int, int] | None:
-    """https://www.w3.org/Graphics/GIF/spec-gif89a.txt, section 18"""
+    """Read the size of a GIF (https://www.w3.org/Graphics/GIF/spec-gif89a.txt, section 18)."""
     if data[:6] not in (b"GIF87a", b"GIF89a") or len(data) < 10:
         return None
     width, height = struct.unpack("<HH", data[6:10])
@@ -125,7 +126,7 @@ def _gif(data: bytes) -> tuple[int, int] | None:
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:
-    """RFC 9649: lossy, lossless, extended."""
+    """Read the size of a WebP (RFC 9649): lossy, lossless, extended."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
         return None
     kind = data[12:16]
@@ -141,7 +142,7 @@ def _webp(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """The first frame header, SOF (ITU-T T.81, annex B)."""
+    """Give the first frame header, SOF (ITU-T T.81, annex B)."""
     if data[:2] != b"\xff\xd8":
         return None
     at = 2
@@ -160,35 +161,19 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def count_audio(tally: Tally, audio: Mapping[str, Any]) -> None:
-    """An `input_audio`: ten tokens a second; the length is only in view where the sound is not compressed."""
+    """Count an `input_audio`, ten tokens a second; its length is in view where it is not compressed."""
     data = audio.get("data")
-    seconds = wav_seconds(data) if isinstance(data, str) and audio.get("format") == "wav" else None
-    if seconds is None:
+    found = None
+    if isinstance(data, str) and audio.get("format") == "wav":
+        found = wav_length(_decoded(data[:HEAD]), len(data) * 3 // 4)
+    if found is None:
         tally.lack("audio")
         return
-    tally.add(AUDIO_TEXT + max(1, round(AUDIO_PER_SECOND * seconds)))
-
-
-def wav_seconds(data: str) -> float | None:
-    """Length of a base64 WAV file in seconds, by its `fmt ` and `data` chunks; None where it has none."""
-    head = _decoded(data[:HEAD])
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    size = len(data) * 3 // 4
-    rate, at = 0, 12
-    while at + 8 <= len(head):
-        kind, length = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
-        if kind == b"fmt " and at + 20 <= len(head):
-            rate = int.from_bytes(head[at + 16 : at + 20], "little")  # bytes a second
-        elif kind == b"data":
-            # Who streams writes the largest length, not knowing it yet.
-            return min(length, size - at - 8) / rate if rate else None
-        at += 8 + length + length % 2
-    return None
+    tally.add(AUDIO_TEXT + max(1, round(AUDIO_PER_SECOND * found.seconds)))
 
 
 def _decoded(text: str) -> bytes:
-    """Base64, as far as it goes."""
+    """Decode base64, as far as it goes."""
     clean = re.sub(r"[^A-Za-z0-9+/]", "", text)
     try:
         return base64.b64decode(clean[: len(clean) // 4 * 4])

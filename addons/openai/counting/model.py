@@ -1,4 +1,4 @@
-"""The model that a call is counted for."""
+"""Describe the model that a call is counted for."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from addons.openai.vocabulary import normalise
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model's name, its overheads, and its tokenizer (which has one budget for the whole call)."""
+    """Holds a model's name, its overheads, and its tokenizer (which has one budget for the whole call)."""
 
     name: str
     """Normalised."""
     rules: rules.Rules
+    thinks: bool
+    """Whether it is another maker's model that thinks before it answers; not all servers show that."""
     n: Tokenizer | ByteCounter
 
     @classmethod
     def of(cls, name: str | None) -> Model:
-        return cls(normalise(name or ""), rules.of(name), Tokenizer(name))
+        return cls(normalise(name or ""), rules.of(name), rules.thinks(name), Tokenizer(name))
 
     @classmethod
     def by_bytes(cls, name: str | None) -> Model:
-        """Counts bytes where the other counts tokens: an upper bound, and needs no vocabulary."""
-        return cls(normalise(name or ""), rules.of(name), ByteCounter())
+        """Give a model that counts bytes in place of tokens: an upper bound, and needs no vocabulary."""
+        return cls(normalise(name or ""), rules.of(name), rules.thinks(name), ByteCounter())

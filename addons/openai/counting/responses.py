@@ -1,4 +1,4 @@
-"""The Responses API: https://platform.openai.com/docs/api-reference/responses/create"""
+"""Count the Responses API (https://platform.openai.com/docs/api-reference/responses/create)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from addons.openai.counting import calls, history, structured, tools
-from addons.openai.counting.messages import content_text, count_message
+from addons.openai.counting.messages import content_text, count_message, spoken
 from addons.openai.counting.model import Model
 from addons.openai.counting.rules import FORCED_CALL
 from addons.openai.counting.tally import Missing, Tally, mapping, maps, text
@@ -63,7 +63,7 @@ def _count_items(tally: Tally, model: Model, items: list[Mapping[str, Any]]) -> 
 
 
 def _code(kind: str) -> Missing:
-    """What an item stands for that is not in view."""
+    """Give what an item stands for that is not in view."""
     if kind == "item_reference":
         return "item_references"
     if kind == "compaction":
@@ -87,7 +87,7 @@ def _count_tools(tally: Tally, model: Model, body: Mapping[str, Any]) -> None:
 
 
 def _forced(model: Model, body: Mapping[str, Any]) -> str | None:
-    """The function that must be called: named, or, on the older models, the only one of a must."""
+    """Give the function that must be called: named, or, on the older models, the only one of a must."""
     choice, offered = body.get("tool_choice"), maps(body.get("tools"))
     if model.rules.reasons:
         return None
@@ -108,7 +108,7 @@ def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any
                 refused = refused or isinstance(part.get("refusal"), str)
                 tally.add(model.n(text(part.get("text")) or text(part.get("refusal"))))
         elif kind == "reasoning":
-            tally.lack("reasoning")
+            _count_thoughts(tally, model, item)
         elif kind not in CALLS:
             tally.lack(_code(kind))
     status = answer.get("status")
@@ -121,9 +121,29 @@ def count_output(model: Model, body: Mapping[str, Any], answer: Mapping[str, Any
     if made:
         _count_calls(tally, model, body, made, whole=whole)
     elif texts and whole:
-        more = model.rules.responses_tools_end if refused or body.get("tools") else 0
-        tally.add(model.rules.responses_text_end + more)
+        _count_text_end(tally, model, body, refused=refused)
     return tally
+
+
+def _count_thoughts(tally: Tally, model: Model, item: Mapping[str, Any]) -> None:
+    """Count reasoning that a server shows whole as output; OpenAI shows a summary of it at most."""
+    shown = spoken(item.get("content"))
+    for said in shown:
+        tally.add(model.n(said))
+    if not any(shown):
+        tally.lack("reasoning")
+
+
+def _count_text_end(tally: Tally, model: Model, body: Mapping[str, Any], *, refused: bool) -> None:
+    """Count what ends a text. From gpt-5 on it differs without tools, for a reason that is not seen."""
+    rules = model.rules
+    tally.add(rules.responses_text_end)
+    if refused or body.get("tools"):
+        tally.add(rules.responses_tools_end)
+    elif rules.varied_text_end:
+        tally.lack("output_overhead")
+    if structured.is_schema(mapping(body.get("text")).get("format")):
+        tally.add(rules.responses_schema_end)
 
 
 def _count_calls(

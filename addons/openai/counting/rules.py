@@ -1,4 +1,4 @@
-"""The overheads of each family of models: what stands around the texts that a call shows.
+"""List the overheads of each family of models: what stands around the texts that a call shows.
 
 The families differ in the markup that the model is given. Every figure was measured on recorded calls that
 report their usage; "not seen" marks the few that only follow from their neighbours.
@@ -14,7 +14,7 @@ from addons.openai.vocabulary import normalise
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All figures in tokens."""
+    """Holds all figures in tokens."""
 
     primer: int
     """Begins the answer; charged to the input, once."""
@@ -61,8 +61,18 @@ class Rules:
     """More for a text in chat that follows the result of a call."""
     responses_tools_end: int = 0
     """More for a text of the Responses API when the request had tools."""
+    responses_schema_end: int = 0
+    """More for a text of the Responses API that follows a JSON schema."""
+    varied_text_end: bool = False
+    """Whether texts of the Responses API without tools end differently: of nine recordings six had
+    `responses_text_end`, two with a schema 4 tokens more, and one of gpt-5.1 6 more."""
 
 
+THINKERS = re.compile(
+    r"(?!.*non-(?:reasoning|thinking))(?:gemini-(?:2\.5-(?!flash-lite)|[3-9])|grok-(?:3-mini|[4-9])|deepseek-r|gpt-oss|qwq|qvq"
+    r"|magistral|minimax-m\d|glm-(?:4\.[5-9]|[5-9]|z1)|sonar-(?:reasoning|deep)|.*-(?:thinking|think|reasoner|reasoning)\b)"
+)
+"""Other makers' models that think by default. Where none of it is shown, the output is a lower bound."""
 PER_MESSAGE = 3
 PER_NAME = 1
 PER_CALL = 6
@@ -133,6 +143,7 @@ GPT5 = Rules(
     parallel=False,
     reasons=True,
     reasons_by_default=True,
+    varied_text_end=True,
 )
 LARGE_CALL = 3
 """More for each earlier call: gpt-4o but not mini, and gpt-5.6."""
@@ -140,8 +151,13 @@ NO_EFFORT = re.compile(r"gpt-5\.[14](?:$|-20)")
 """Models that do not reason unless the request asks for it; the Responses API echoes `effort: none`."""
 
 
+def thinks(model: str | None) -> bool:
+    """Tell whether a model of another maker thinks unless it is told not to."""
+    return THINKERS.match(normalise(model or "")) is not None
+
+
 def of(model: str | None) -> Rules:
-    """The rules of a model, by the family that its name tells; where it tells none, the older ones."""
+    """Give the rules of a model, by the family that its name tells; where it tells none, the older ones."""
     name = normalise(model or "")
     if re.match(r"o\d", name):
         return O_SERIES
@@ -155,7 +171,7 @@ def _gpt5(name: str, version: tuple[int, int]) -> Rules:
     if version >= (5, 2):
         rules = replace(rules, chat_text_end=3)
     if version == (5, 6):
-        rules = _with_larger_calls(rules)
+        rules = replace(_with_larger_calls(rules), responses_schema_end=4)
     if NO_EFFORT.match(name):
         rules = replace(rules, reasons_by_default=False)
     return rules

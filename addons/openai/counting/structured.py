@@ -1,4 +1,4 @@
-"""JSON schemas for structured output, as they are put to the model: compact, without the strictness."""
+"""Write JSON schemas for structured output as they are put to the model: compact, without the strictness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count_schema(tally: Tally, model: Model, schema: object) -> None:
 
 
 def render(schema: object) -> str:
-    """The schema's text, in its own order. Raises :class:`TooMuch` where it is nested too deeply."""
+    """Give the schema's text, in its own order. Raises :class:`TooMuch` where it is nested too deeply."""
     return to_json(_without(schema, 0))
 
 

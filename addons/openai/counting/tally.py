@@ -1,4 +1,4 @@
-"""What has been counted so far, and what could not be."""
+"""Hold what has been counted so far, and what could not be."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ Missing = Literal[
     "hosted_tools",
     "images",
     "item_references",
+    "lines",
+    "output_overhead",
     "prediction",
     "previous_response_id",
     "prompt",
     "reasoning",
     "request",
     "unknown_content",
+    "unreported",
 ]
 """What a figure leaves out."""
 Approximate = Literal[
+    "audio",
     "custom_tools",
     "images",
     "model",
+    "echo",
     "not_whole",
     "preview",
     "recursive_schema",
@@ -50,12 +55,12 @@ Approximate = Literal[
 
 
 class TooMuch(Exception):
-    """A structure too deep or too large to work through; its size gives an estimate instead."""
+    """Says that a structure is too deep or too large to work through; its size gives an estimate instead."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """One side of a call, input or output, while it is counted.
+    """Counts one side of a call, input or output.
 
     docs/event.md says what the codes mean. (The keys of a dictionary keep their order, and are there once.)
     """
@@ -80,12 +85,12 @@ class Tally:
 
 
 def by_length(written: str) -> int:
-    """An estimate from the length in UTF-8, rounded up."""
+    """Give an estimate from the length in UTF-8, rounded up."""
     return -(-len(written.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 def weight(value: object) -> int:
-    """About the characters of a JSON value, at any depth."""
+    """Give about the characters of a JSON value, at any depth."""
     total, waiting = 0, [value]
     for _ in range(MAX_NODES):
         if not waiting:
@@ -101,7 +106,7 @@ def weight(value: object) -> int:
 
 
 def maps(value: object) -> list[Mapping[str, Any]]:
-    """The objects of a list; none for what is no list."""
+    """Give the objects of a list; none for what is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
@@ -118,7 +123,7 @@ def strings(value: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
 
 
 def to_json(value: object, *, spaces: bool = False) -> str:
-    """JSON, by default without white space. Raises :class:`TooMuch` where it is nested too deeply."""
+    """Write JSON, by default without white space. Raises :class:`TooMuch` where it is nested too deeply."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=None if spaces else (",", ":"))
     except (RecursionError, ValueError, TypeError) as error:

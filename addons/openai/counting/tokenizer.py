@@ -1,4 +1,4 @@
-"""Token counts of texts, with bounds on what hostile text can cost."""
+"""Count tokens of texts, with bounds on what hostile text can cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Tokenizer:
         self._left = budget
 
     def doubts(self) -> dict[Approximate, None]:
-        """Why its figures are not exact, if they are not."""
+        """Say why its figures are not exact, if they are not."""
         reasons: dict[Approximate, bool] = {
             "vocabulary": self._encoding is None,
             "model": not self._known_model,
@@ -37,7 +37,7 @@ class Tokenizer:
         return dict.fromkeys(code for code, holds in reasons.items() if holds)
 
     def __call__(self, text: str) -> int:
-        """Tokens of `text`; what looks like a special token in it is plain text. Never raises."""
+        """Give the tokens of `text`; what looks like a special token in it is plain text. Never raises."""
         if self._encoding is None:
             return by_length(text)
         if len(text) > self._left:

@@ -1,4 +1,4 @@
-"""Function tools as the model reads them: TypeScript declarations in a namespace.
+"""Write function tools as the model reads them: TypeScript declarations in a namespace.
 
     namespace functions {
 
@@ -49,7 +49,7 @@ class Rendered:
 
 
 def count_functions(tally: Tally, model: Model, functions: list[Mapping[str, Any]]) -> None:
-    """The block that declares them."""
+    """Count the block that declares them."""
     try:
         rendered = render(functions)
     except TooMuch:
@@ -61,7 +61,7 @@ def count_functions(tally: Tally, model: Model, functions: list[Mapping[str, Any
 
 
 def render(functions: Iterable[Mapping[str, Any]]) -> Rendered:
-    """The block that stands for `functions`. Raises :class:`TooMuch` for what nobody would send."""
+    """Give the block that stands for `functions`. Raises :class:`TooMuch` for what nobody would send."""
     writer = _Writer()
     declarations = [f"{writer.function(function)}\n\n" for function in functions]
     block = "".join(["namespace functions {\n\n", *declarations, "} // namespace functions"])
@@ -69,7 +69,7 @@ def render(functions: Iterable[Mapping[str, Any]]) -> Rendered:
 
 
 def comment(value: object) -> str:
-    """The lines of a description as comments, trimmed on both sides; an empty one within stays as ``//``."""
+    """Write a description's lines as comments, trimmed on both sides; an empty one within stays as ``//``."""
     lines = text(value).strip().split("\n")
     return "".join(f"// {line.strip()}".rstrip() + "\n" for line in lines) if lines != [""] else ""
 
@@ -100,7 +100,7 @@ class _Writer:
         return written
 
     def _titled(self, schema: Mapping[str, Any], depth: int) -> str:
-        """The parameters, or what a reference within a type leads to: a title comes before the brace."""
+        """Give the parameters, or what a reference within a type leads to: a title comes before the brace."""
         return self._spend(comment(schema.get("title"))) + self._type(schema, depth)
 
     def _type(self, schema: Mapping[str, Any], depth: int) -> str:
@@ -139,7 +139,7 @@ class _Writer:
         return written
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> str:
-        """On one line, unless a property has a comment."""
+        """Write an object on one line, unless a property has a comment."""
         properties = mapping(schema.get("properties"))
         if not properties:
             return "object"
@@ -151,7 +151,7 @@ class _Writer:
         return "{\n" + "".join(f"{notes}{line},{default}\n" for notes, line, default in lines) + "}"
 
     def _property(self, name: str, value: object, required: bool, depth: int) -> tuple[str, str, str]:
-        """The comments before a property, the property, and the comment after it."""
+        """Give the comments before a property, the property, and the comment after it."""
         about = mapping(value)
         reference = about.get("$ref")
         opened = isinstance(reference, str) and reference not in self._open
@@ -170,7 +170,7 @@ class _Writer:
         return notes, written, default
 
     def _resolve(self, reference: str) -> Mapping[str, Any] | None:
-        """A JSON pointer into the parameters (RFC 6901), None where it leads nowhere."""
+        """Give a JSON pointer into the parameters (RFC 6901), None where it leads nowhere."""
         found: object = self._root
         for step in reference.removeprefix("#").split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")

@@ -1,11 +1,12 @@
-"""The kinds of objects, the paths below which they are, and how the API says that there is none."""
+"""List the kinds of objects, the paths below which they are, and how the API says that there is none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
-from addons.openai.endpoints import PREFIX, is_ambiguous
+from addons.openai.paths import PREFIX, is_ambiguous
 
 RESPONSE, ITEM, CONVERSATION, COMPLETION, AUDIO = (
     "response",
@@ -19,6 +20,10 @@ ASSISTANT, THREAD, RUN, VECTOR_STORE = "assistant", "thread", "thread.run", "vec
 CONTAINER, SKILL, VIDEO, CHARACTER, EVAL = "container", "skill", "video", "video.character", "eval"
 CHATKIT_THREAD, REALTIME_CALL, LIVE_SESSION = "chatkit.thread", "realtime.call", "live.session"
 VOICE, CONSENT = "voice", "voice.consent"
+CHATKIT_SESSION = "chatkit.session"
+AGENT, AGENT_SESSION, TURN = "agent", "agent.session", "agent.session.turn"
+ENVIRONMENT, TEMPLATE, AUTOMATION = "agent.environment", "agent.environment_template", "agent.automation"
+VAULT, VAULT_CREDENTIAL = "vault", "vault.credential"
 SELECTION = "selection"
 """No object: a choice among all that the project keeps, whoever made it."""
 
@@ -42,12 +47,19 @@ ROOTS = {
     "videos": VIDEO,
     "evals": EVAL,
     "chatkit/threads": CHATKIT_THREAD,
+    "chatkit/sessions": CHATKIT_SESSION,
+    "agents/environments/templates": TEMPLATE,
+    "agents/environments": ENVIRONMENT,
+    "agents/automations": AUTOMATION,
+    "agents/sessions": AGENT_SESSION,
+    "agents": AGENT,
+    "vaults": VAULT,
     "realtime/calls": REALTIME_CALL,
     "live/sessions": LIVE_SESSION,
     "audio/voices": VOICE,
     "audio/voice_consents": CONSENT,
 }
-"""Below which path which kind of object is; the longer of two that fit counts.
+"""Below which path which kind of object is; the longest that fits counts.
 
 What stands below an object (a thread's messages, a vector store's files) belongs to whom the object belongs.
 """
@@ -59,7 +71,7 @@ FINE_TUNED = "ft:"
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """An object that a request refers to."""
+    """Names an object that a request refers to."""
 
     kind: str
     id: str
@@ -69,7 +81,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a path leads."""
+    """Says where a path leads."""
 
     kind: str
     """Of the objects in this collection."""
@@ -79,8 +91,9 @@ class Place:
     """What of that object, or which action."""
 
 
+@lru_cache(maxsize=128)
 def place_of(path: str) -> Place | None:
-    """Where a request's path (without query) leads; None where no objects are.
+    """Find where a request's path (without query) leads; None where no objects are.
 
     >>> place_of("/v1/threads/thread_1/messages")
     Place(kind='thread', id='thread_1', below=('messages',))
@@ -91,7 +104,7 @@ def place_of(path: str) -> Place | None:
     if match is None:
         return None
     parts = [unquote(part) for part in path[match.end() :].removesuffix("/").split("/")]
-    for length in (2, 1):
+    for length in (3, 2, 1):
         kind = ROOTS.get("/".join(parts[:length]))
         if kind is None or len(parts) < length:
             continue
@@ -105,13 +118,13 @@ def place_of(path: str) -> Place | None:
 
 
 def is_fine_tuned(model: str) -> bool:
-    """Whether `model` is one that somebody made."""
+    """Tell whether `model` is one that somebody made."""
     return model.strip().lower().startswith(FINE_TUNED)
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """How the API says that there is no such object: the members of its error."""
+    """Says as the API does that there is no such object: the members of its error."""
 
     message: str
     param: str | None = None
@@ -138,7 +151,7 @@ PREVIOUS = NotFound(
 
 
 def not_found(ref: Ref) -> NotFound:
-    """What the API would answer if there were no such object.
+    """Give what the API would answer if there were no such object.
 
     >>> not_found(Ref("conversation", "conv_1")).message
     "Conversation with id 'conv_1' not found."

@@ -1,4 +1,4 @@
-"""Lists of objects without those of others."""
+"""Take the objects of others out of lists."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from addons.openai.http.values import Json, name, objects
 from addons.openai.objects import kinds
 from addons.openai.objects.kinds import Place, is_fine_tuned, place_of
-from addons.openai.values import Json, name, objects
 
 WIDENED = frozenset(
     {
@@ -21,13 +21,13 @@ DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 
 
 def listed(method: str, path: str) -> Place | None:
-    """The collection that a request asks for all objects of; None where it asks for something else."""
+    """Give the collection that a request asks for all objects of; None where it asks for something else."""
     place = place_of(path) if method.upper() == "GET" else None
     return place if place is not None and place.id is None and not place.below else None
 
 
 def owned_ids(kind: str, answer: Any) -> list[str] | None:
-    """The ids in a list of which each has an owner; None where the answer is no list.
+    """Give the ids in a list of which each has an owner; None where the answer is no list.
 
     >>> owned_ids("model", {"data": [{"id": "gpt-4o"}, {"id": "ft:gpt-4o:acme::1"}]})
     ['ft:gpt-4o:acme::1']
@@ -40,7 +40,7 @@ def owned_ids(kind: str, answer: Any) -> list[str] | None:
 
 
 def widened(kind: str, query: str) -> tuple[str, int] | None:
-    """The query for a page as large as the API gives, and how many objects were asked for.
+    """Give the query for a page as large as the API gives, and how many objects were asked for.
 
     Of a small page little may be left. None where the largest page is not known, or is asked for.
 
@@ -60,7 +60,7 @@ def widened(kind: str, query: str) -> tuple[str, int] | None:
 
 
 def next_query(query: str, answer: Mapping[str, Any]) -> str | None:
-    """The query for the page behind one of which nothing is left; None where that was the last one."""
+    """Give the query for the page behind one of which nothing is left; None where that was the last one."""
     last = name(answer.get("last_id"))
     if last is None:
         data = objects(answer.get("data"))
@@ -74,7 +74,7 @@ def next_query(query: str, answer: Mapping[str, Any]) -> str | None:
 
 
 def without(kind: str, answer: Mapping[str, Any], mine: Collection[str], most: int | None = None) -> Json:
-    """The list with nothing but what is everybody's or one of `mine`, and of that at most so many.
+    """Give the list with nothing but what is everybody's or one of `mine`, and of that at most so many.
 
     Where more is to come `last_id`, from which the next page is asked for, is the last one that is shown, or,
     if that was all of this page, stays as it is: the id of another's object is good for nothing else.

@@ -1,4 +1,4 @@
-"""Which objects an answer makes, or shows for the first time, or deletes.
+"""Find the objects that an answer makes, or shows for the first time, or deletes.
 
 Only fields that the server itself fills are looked at. A user can have almost any text repeated in an answer
 (metadata, instructions, tools), and must not come by an object in this way.
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from addons.openai import asked_tier
+from addons.openai.completion_window import window_tier
+from addons.openai.http.values import Json, name, objects
 from addons.openai.objects import kinds
 from addons.openai.objects.kinds import Place, place_of
-from addons.openai.values import Json, name, objects
 
-PASSING = frozenset({kinds.RESPONSE, kinds.ITEM, kinds.COMPLETION, kinds.AUDIO})
-"""Kinds that the API keeps for thirty days only (those of a conversation: for ever)."""
 UNFINISHED = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 ENDED_BATCHES = frozenset({"completed", "failed", "expired", "cancelled"})
 MAKERS = frozenset(
@@ -23,16 +23,24 @@ MAKERS = frozenset(
         *(kinds.RESPONSE, kinds.CONVERSATION, kinds.COMPLETION, kinds.FILE, kinds.UPLOAD, kinds.BATCH),
         *(kinds.JOB, kinds.ASSISTANT, kinds.THREAD, kinds.VECTOR_STORE, kinds.CONTAINER, kinds.SKILL),
         *(kinds.VIDEO, kinds.CHARACTER, kinds.EVAL, kinds.VOICE, kinds.CONSENT, kinds.LIVE_SESSION),
+        *(kinds.CHATKIT_SESSION, kinds.AGENT, kinds.AGENT_SESSION, kinds.ENVIRONMENT, kinds.TEMPLATE),
+        *(kinds.AUTOMATION, kinds.VAULT),
     }
 )
 """Kinds of which a POST to the collection makes one, and the answer's ``id`` is its."""
 MAKING_ACTIONS = {(kinds.VIDEO, "edits"), (kinds.VIDEO, "extensions")}
 """Actions on a collection whose answer is a new object of it."""
+MAKING_BELOW = {
+    (kinds.VIDEO, "remix"): kinds.VIDEO,
+    (kinds.LIVE_SESSION, "fork"): kinds.LIVE_SESSION,
+    (kinds.VAULT, "credentials"): kinds.VAULT_CREDENTIAL,
+}
+"""What a POST below an object makes; the answer's ``id`` is its."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An object that was made."""
+    """Names an object that was made."""
 
     kind: str
     id: str
@@ -45,11 +53,11 @@ class Made:
     parent: str | None = None
     """Id of the batch whose lines a file has."""
     status: str | None = None
-    """Of a batch, as last seen."""
+    """Of a batch, as last seen; of a response the tier of its completion window, or that it was asked in."""
 
 
 def made(method: str, path: str, answer: Any, request: Any = None) -> list[Made]:
-    """The objects that come with a successful answer: a whole object, or one that a stream was read into.
+    """Find the objects that come with a successful answer: a whole object, or one read from a stream.
 
     `request` is the JSON that was sent. In a list that was filtered before only what belongs to its elements
     is found, and not the elements.
@@ -65,13 +73,13 @@ def made(method: str, path: str, answer: Any, request: Any = None) -> list[Made]
 
 
 def first_made(method: str, path: str, event: Json, request: Any = None) -> list[Made]:
-    """The same from the first events of a stream, where the object is not finished."""
-    answer = event.get("response") if isinstance(event.get("response"), dict) else event
-    return made(method, path, answer, request)
+    """Give the same from the first events of a stream, where the object is not finished."""
+    whole = next((part for key in ("response", "session") if isinstance(part := event.get(key), dict)), event)
+    return made(method, path, whole, request)
 
 
 def deleted(method: str, path: str, answer: Any) -> str | None:
-    """The id of the object that a successful answer says is gone."""
+    """Give the id of the object that a successful answer says is gone."""
     place = place_of(path) if method.upper() == "DELETE" else None
     if place is None or place.id is None or place.below:
         return None
@@ -80,16 +88,14 @@ def deleted(method: str, path: str, answer: Any) -> str | None:
 
 
 def _itself(method: str, place: Place, answer: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[Made]:
-    """The object that a request to a collection asked for."""
+    """Give the object that a request to a collection asked for."""
     id_ = name(answer.get("id"))
     if method != "POST" or id_ is None:
         return
     if place.kind == kinds.THREAD and place.below == ("runs",):
         yield from _run(answer)
-    elif place.kind == kinds.VIDEO and place.below == ("remix",):
-        yield Made(kinds.VIDEO, id_)
-    elif place.kind == kinds.LIVE_SESSION and place.below == ("fork",):
-        yield Made(kinds.LIVE_SESSION, id_)
+    elif len(place.below) == 1 and (kind := MAKING_BELOW.get((place.kind, place.below[0]))):
+        yield Made(kind, id_)
     elif place.id is not None or place.kind not in MAKERS:
         return
     elif place.kind == kinds.COMPLETION:
@@ -106,7 +112,9 @@ def _whole(kind: str, id_: str, answer: Mapping[str, Any], sent: Mapping[str, An
     if kind == kinds.RESPONSE:
         due = sent.get("background") is True or answer.get("background") is True
         kept = answer.get("store", sent.get("store")) is not False
-        return Made(kind, id_, due=due, passing=not answer.get("conversation"), kept=kept)
+        asked = asked_tier.asked_tier(sent)
+        window = window_tier(answer, sent) or (f"{asked_tier.KEPT}{asked}" if asked else None)
+        return Made(kind, id_, due=due, passing=not answer.get("conversation"), kept=kept, status=window)
     return Made(kind, id_)
 
 
@@ -120,7 +128,7 @@ def _run(answer: Mapping[str, Any]) -> Iterator[Made]:
 
 
 def _beside(answer: Json, place: Place) -> Iterator[Made]:
-    """What the server made together with an object, or because of it."""
+    """Give what the server made together with an object, or because of it."""
     kind = answer.get("object")
     if place.kind == kinds.RESPONSE:
         yield from _of_response(answer)
@@ -132,6 +140,8 @@ def _beside(answer: Json, place: Place) -> Iterator[Made]:
         models = [name(answer.get(key)) for key in ("fine_tuned_model", "fine_tuned_model_checkpoint")]
         yield from (Made(kinds.MODEL, model) for model in models if model)
         yield from (Made(kinds.FILE, id_) for id_ in _texts(answer.get("result_files")))
+    elif place.kind in (kinds.AGENT_SESSION, kinds.AUTOMATION):
+        yield from _of_agent(answer)
     elif kind == "upload":
         file = answer.get("file")
         if isinstance(file, dict) and (id_ := name(file.get("id"))):
@@ -141,6 +151,16 @@ def _beside(answer: Json, place: Place) -> Iterator[Made]:
     elif kind == "thread.run":
         for message in objects(answer.get("messages")):
             yield from _of_message(message)
+
+
+def _of_agent(answer: Json) -> Iterator[Made]:
+    """Give the agent and the environment that a session was given, the session that an automation began."""
+    for key, kind in (("agent", kinds.AGENT), ("environment", kinds.ENVIRONMENT)):
+        part = answer.get(key)
+        if isinstance(part, dict) and (id_ := name(part.get("id"))):
+            yield Made(kind, id_)
+    if answer.get("object") == "agent.automation.invocation" and (id_ := name(answer.get("session_id"))):
+        yield Made(kinds.AGENT_SESSION, id_)
 
 
 def _of_completion(answer: Json) -> Iterator[Made]:
@@ -165,7 +185,7 @@ def _of_batch(answer: Json) -> Iterator[Made]:
 
 
 def _of_response(answer: Json) -> Iterator[Made]:
-    """The items of an answer, which later inputs name by their ids, and containers that it was given."""
+    """Give the items of an answer, which later inputs name by their ids, and containers that it was given."""
     if answer.get("object") == "response.compaction":
         return  # repeats the input's
     lasts = bool(answer.get("conversation"))
@@ -180,7 +200,7 @@ def _of_response(answer: Json) -> Iterator[Made]:
 
 
 def _of_message(message: Json) -> Iterator[Made]:
-    """The files that an assistant's tools made."""
+    """Give the files that an assistant's tools made."""
     for part in objects(message.get("content")):
         image, text = part.get("image_file"), part.get("text")
         if isinstance(image, dict) and (id_ := name(image.get("file_id"))):

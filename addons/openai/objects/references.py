@@ -1,8 +1,7 @@
-"""Which objects a request refers to: in its path, its query, its JSON or its form.
+"""Find the objects that a request refers to: in its path, its query, its JSON or its form.
 
-Read for decisions: what stands under a name that upstream might take for a reference is one, in any case and
-however often the name is repeated. What users put under names of their own (metadata, schemas of functions,
-attributes of files) is none.
+Read for decisions: names are taken in any case and however often they are repeated, as upstream might. Where
+the API has such names is in :mod:`addons.openai.objects.fields`; the same names anywhere else are the user's.
 """
 
 from __future__ import annotations
@@ -10,84 +9,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-from addons.openai.body import header
-from addons.openai.encoding import decode
-from addons.openai.form import Form, is_form
-from addons.openai.messages import Headers
+from addons.openai.http.form import Form
+from addons.openai.http.members import Repeated, object_of
 from addons.openai.objects import kinds
+from addons.openai.objects.fields import NOTHING, QUERY_ANYWHERE, Field
 from addons.openai.objects.kinds import Ref, is_fine_tuned, place_of
 
-BUDGET = 64 * 2**20
-"""Decoded bytes of a request that are looked at; of a larger one nothing can be told."""
-
-BY_NAME = {
-    "previous_response_id": kinds.RESPONSE,
-    "response_id": kinds.RESPONSE,
-    "conversation": kinds.CONVERSATION,
-    "conversation_id": kinds.CONVERSATION,
-    "file_id": kinds.FILE,
-    "file_ids": kinds.FILE,
-    "input_file_id": kinds.FILE,
-    "training_file": kinds.FILE,
-    "validation_file": kinds.FILE,
-    "upload_id": kinds.UPLOAD,
-    "batch_id": kinds.BATCH,
-    "vector_store_id": kinds.VECTOR_STORE,
-    "vector_store_ids": kinds.VECTOR_STORE,
-    "container": kinds.CONTAINER,
-    "container_id": kinds.CONTAINER,
-    "assistant_id": kinds.ASSISTANT,
-    "thread_id": kinds.THREAD,
-    "run_id": kinds.RUN,
-    "skill_id": kinds.SKILL,
-    "eval_id": kinds.EVAL,
-    "video_id": kinds.VIDEO,
-    "consent": kinds.CONSENT,
-    "consent_id": kinds.CONSENT,
-}
-"""Members that name an object: by its id, a list of ids, or an object with an ``id``."""
-BY_OBJECT = {
-    "video": kinds.VIDEO,
-    "voice": kinds.VOICE,
-    "audio": kinds.AUDIO,
-    "characters": kinds.CHARACTER,
-}
-"""The same where only an object with an ``id`` is meant; a text is a name of the API's own, or a URL."""
-IN_QUERY = {**BY_NAME, "call_id": kinds.REALTIME_CALL}
 WORDS = frozenset({"auto", "none", "any", "latest"})
 """Values of the API's own in the place of an id."""
-USERS_OWN = frozenset(
-    {
-        *("metadata", "attributes", "headers", "env", "state_variables", "logit_bias"),
-        *("parameters", "schema", "json_schema", "item_schema", "input_schema", "annotations"),
-    }
-)
-"""Members whose contents upstream only keeps or hands on, under names that users choose."""
-ITEMS = frozenset({"input", "items"})
-"""Lists whose elements may be taken from an earlier answer by their ``id`` alone."""
 SELECTIONS = frozenset({"stored_completions", "responses", "logs"})
 """Data sources of evals that take whatever the project keeps."""
-OF_A_SESSION = frozenset({kinds.RESPONSE, kinds.ITEM, kinds.AUDIO})
-"""Kinds whose ids a realtime session uses for what it made itself, and nobody else can use."""
-
 SPOKEN = frozenset({"prompt", "input", "instructions"})
 """Fields of a form whose text is for the model, whatever it looks like."""
-
 ESCAPED = (b"\\u", b"\x00")
 """In a body that spells its names with escapes, or in UTF-16."""
-RARE = {
-    "chat": (b"file_id", b'"audio"', b"ft:", *ESCAPED),
-    "completions": (b"ft:", *ESCAPED),
-    "embeddings": (b"ft:", *ESCAPED),
-    "moderations": (b"ft:", *ESCAPED),
-}
-"""Endpoints most of whose bodies refer to nothing, and what stands in those that do: others aren't parsed."""
-HINTS = (b"_id", b"_file", b"conversation", b"container", b"consent", b"source", b'"id"', b"ft:", *ESCAPED)
-"""Without any of these a body that can't be parsed has no reference, either."""
 LOOKS_LIKE = re.compile(
     r"(?:resp|conv|chatcmpl|file|upload|batch|ftjob|asst|thread|run|vs|cntr|skill|video|eval|cthr|rtc)[-_]\w{8,}"
     r"|ft:.+",
@@ -98,133 +38,147 @@ LOOKS_LIKE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What a body refers to."""
+    """Holds what a body refers to."""
 
     refs: tuple[Ref, ...] = ()
     unclear: str | None = None
     """Why that cannot be told for sure."""
 
 
-def in_target(path: str, query: str = "") -> list[Ref]:
-    """The objects that the path and the query of a request refer to.
+def in_target(path: str, query: str = "", names: Mapping[str, str] = QUERY_ANYWHERE) -> list[Ref]:
+    """Give the objects that the path and the query of a request refer to; `names` are those of the query.
 
     >>> in_target("/v1/files/file-1/content")
     [Ref(kind='file', id='file-1', param=None)]
     """
     place = place_of(path)
     if place is None:
-        parts = path.split("/")
-        found = [Ref("object", part) for part in parts if LOOKS_LIKE.fullmatch(part)]
+        found = [Ref("object", part) for part in path.split("/") if LOOKS_LIKE.fullmatch(part)]
     else:
         found = [] if place.id is None else [Ref(place.kind, place.id)]
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if (kind := IN_QUERY.get(name.strip().lower())) and value:
+    for name, value in parse_qsl(query, keep_blank_values=True) if names else ():
+        kind = names.get(name.strip().lower())
+        if kind is not None and value and (kind != kinds.MODEL or is_fine_tuned(value)):
             found.append(Ref(kind, value, name))
-        elif name.strip().lower() == "model" and is_fine_tuned(value):
-            found.append(Ref(kinds.MODEL, value, name))
     return found
 
 
-def in_body(headers: Headers, body: bytes, form: Form | None = None, *, endpoint: str = "") -> References:
-    """The objects that a request's body refers to. Never raises."""
-    if form is not None:
-        return _in_form(form)
-    if not body:
-        return References()
-    coding = header(headers, "content-encoding")
-    if coding:
-        body, error = decode(body, coding, budget=BUDGET)
-        if error:
-            return References(unclear=error)
-    if endpoint in RARE and not _has(body, RARE[endpoint]):
-        return References()
-    kind = header(headers, "content-type").strip().lower()
-    if is_form(kind) or kind.startswith("application/sdp"):
-        return References()
-    return _in_json(body, "the body is no JSON")
+def in_value(value: Any, data: bytes, problem: str | None, named: Field) -> References:
+    """Give the objects that a JSON body, `data`, refers to where it has the fields of `named`. Never raises.
 
-
-def in_event(data: bytes, *, session: bool) -> References:
-    """The objects that an event of a WebSocket refers to. Never raises.
-
-    `session`: of a realtime session, which has ids of its own for its answers and items.
+    It has been read as `value`, or could not be, for this `problem`.
     """
-    return _in_json(data, "the event is no JSON", session=session)
+    if not _may_name(data, named):
+        return References()
+    if problem is not None:
+        return References(unclear=problem)
+    return References(tuple(dict.fromkeys(referenced_ids(value, named))))
 
 
-def _in_json(data: bytes, problem: str, *, session: bool = False) -> References:
+def in_event(data: bytes, named: Field) -> References:
+    """Give the objects that an event of a WebSocket refers to. Never raises."""
+    if not _may_name(data, named):
+        return References()
     try:
-        value = json.loads(data, object_pairs_hook=_members)
-        return References(tuple(dict.fromkeys(referenced_ids(value, session=session))))
+        value, problem = json.loads(data, object_pairs_hook=object_of), None
     except (ValueError, RecursionError):
-        return References(unclear=problem) if _has(data, HINTS) else References()
+        value, problem = None, "the event is no JSON"
+    return in_value(value, data, problem, named)
 
 
-def _has(data: bytes, marks: tuple[bytes, ...]) -> bool:
+def _may_name(data: bytes, named: Field) -> bool:
     lowered = data.lower()
-    return any(mark in lowered for mark in marks)
+    return named is not NOTHING and any(mark in lowered for mark in _marks(named))
 
 
-def referenced_ids(value: Any, *, session: bool = False) -> list[Ref]:
-    """The objects that parsed JSON refers to, as a body, a part of one, or an event of a WebSocket.
+@lru_cache(maxsize=64)
+def _marks(named: Field) -> tuple[bytes, ...]:
+    """Give what stands in any body in which something is named: one without need not be parsed."""
+    return (*ESCAPED, *sorted(set(_marks_of(named))))
 
-    `session`: the event is one of a realtime session, which has ids of its own for its answers and items.
 
-    >>> referenced_ids({"model": "gpt-4o", "conversation": {"id": "conv_1"}})
+def _marks_of(named: Field) -> Iterator[bytes]:
+    yield from (b'"id"',) if named.item else ()
+    for key, member in named.members.items():
+        if member.kind is not None or member.source:
+            yield b"ft:" if member.kind == kinds.MODEL else key.encode()
+        yield from _marks_of(member)
+    yield from _marks_of(named.others) if named.others else ()
+
+
+def referenced_ids(value: Any, named: Field) -> list[Ref]:
+    """Give the objects that parsed JSON refers to, as a body or an event with the fields of `named`.
+
+    >>> from addons.openai.objects.fields import RESPONSES
+    >>> referenced_ids({"conversation": {"id": "conv_1"}, "metadata": {"thread_id": "mine"}}, RESPONSES)
     [Ref(kind='conversation', id='conv_1', param='conversation')]
     """
     found: list[Ref] = []
-    todo: list[tuple[str, Any]] = [("", value)]
+    todo: list[tuple[str, Field, Any]] = [("", named, value)]
     while todo:
-        name, item = todo.pop()
+        name, here, item = todo.pop()
         if isinstance(item, list):
-            todo += [(name, member) for member in reversed(item)]
-        elif isinstance(item, Mapping):
-            found += _of_object(name, item)
-            members = [(key.strip().lower(), member) for key, member in item.items()]
+            todo += [(name, here, member) for member in reversed(item)]
+        elif isinstance(item, Repeated):  # parsers differ in which value they take
+            todo += [(name, here, dict(item)), *((name, here, {key: member}) for key, member in item.pairs)]
+        elif isinstance(item, Mapping) and _is_read(here, item):
+            found += _of_itself(name, here, item)
+            for key, member in item.items():
+                found += _named(_member(here, key), key, member)
             todo += [
-                (key, member)
-                for key, member in reversed(members)
-                if isinstance(member, list | Mapping) and key not in USERS_OWN
+                (key.strip().lower(), _member(here, key), member)
+                for key, member in reversed(list(item.items()))
+                if isinstance(member, list | Mapping)
             ]
-    return [ref for ref in found if not (session and ref.kind in OF_A_SESSION)]
+    return found
 
 
-def _of_object(name: str, value: Mapping[str, Any]) -> Iterator[Ref]:
-    """What an object that stands under `name` refers to by itself."""
-    if name == "variables":
-        return  # of a stored prompt: names are the user's, and only contents with a type are the API's
-    for key, member in value.items():
-        known = key.strip().lower()
-        if known == "model" and isinstance(member, str) and is_fine_tuned(member):
-            yield Ref(kinds.MODEL, member, key)
-        elif (kind := BY_NAME.get(known)) is not None:
-            yield from _named(kind, key, member)
-        elif (kind := BY_OBJECT.get(known)) is not None:
-            yield from (ref for ref in _named(kind, key, member) if not _is_text(member, ref.id))
+def _is_read(here: Field, item: Mapping[str, Any]) -> bool:
+    """Tell whether an object is one of the API's: some places hold the user's own as well."""
+    return here.typed is None or str(item.get("type")).startswith(here.typed)
+
+
+def _member(here: Field, key: str) -> Field:
+    """Give the field of a member; of one that is not known NOTHING, or what is looked for at any depth."""
+    known = here.members.get(key.strip().lower())
+    if not here.deep:
+        return known or here.others or NOTHING
+    if known is NOTHING:
+        return NOTHING
+    return replace(known, members=here.members, deep=True) if known else _without_own(here)
+
+
+def _without_own(here: Field) -> Field:
+    return (
+        replace(here, kind=None, item=False, source=False) if here.kind or here.item or here.source else here
+    )
+
+
+def _of_itself(name: str, here: Field, value: Mapping[str, Any]) -> Iterator[Ref]:
+    """Give what an object refers to by its ``type`` and ``id``."""
     type_, id_ = value.get("type"), value.get("id")
     if not isinstance(id_, str) or not id_:
-        if name == "source" and type_ in SELECTIONS:
-            yield Ref(kinds.SELECTION, str(type_), "source")
-    elif type_ == "file_id":
+        if here.source and type_ in SELECTIONS:
+            yield Ref(kinds.SELECTION, str(type_), name)
+    elif here.source and type_ == "file_id":
         yield Ref(kinds.FILE, id_, "id")
-    elif name in ITEMS and _only_refers(value):
+    elif here.item and _only_refers(value):
         yield Ref(kinds.ITEM, id_, name)
 
 
-def _named(kind: str, key: str, member: Any) -> Iterator[Ref]:
+def _named(here: Field, key: str, member: Any) -> Iterator[Ref]:
+    if here.kind is None:
+        return
     for one in member if isinstance(member, list) else [member]:
-        id_ = one.get("id") if isinstance(one, Mapping) else one
-        if isinstance(id_, str) and id_ and id_.lower() not in WORDS:
-            yield Ref(kind, id_, key)
-
-
-def _is_text(member: Any, id_: str) -> bool:
-    return member == id_ or (isinstance(member, list) and id_ in member)
+        id_ = one.get("id") if isinstance(one, Mapping) else one if here.text else None
+        if not isinstance(id_, str) or not id_ or id_.lower() in WORDS:
+            continue
+        if here.kind != kinds.MODEL or is_fine_tuned(id_):
+            yield Ref(here.kind, id_, key)
 
 
 def _only_refers(item: Mapping[str, Any]) -> bool:
-    """Whether an element of an input has nothing to say itself, so that upstream looks it up."""
+    """Tell whether an element of an input has nothing to say itself, so that upstream looks it up."""
     type_ = item.get("type")
     if type_ == "reasoning":
         return not (item.get("encrypted_content") or item.get("content"))
@@ -235,24 +189,17 @@ def _only_refers(item: Mapping[str, Any]) -> bool:
     return not any(value for key, value in item.items() if key not in ("id", "type", "status"))
 
 
-def _members(pairs: list[tuple[str, Any]]) -> Any:
-    """The object; with all values of a repeated name, since parsers differ in which one they take."""
-    value = dict(pairs)
-    if len(value) == len(pairs):
-        return value
-    return [value, *({key: member} for key, member in pairs)]
-
-
-def _in_form(form: Form) -> References:
+def in_form(form: Form, named: Field) -> References:
+    """Give the objects that the fields of a form refer to."""
     found: list[Ref] = []
     for field in form.fields:
         if field.text is not None and field.filename is None:
-            found += referenced_ids(_nested(field.name, field.text))
+            found += referenced_ids(_nested(field.name, field.text), named)
     return References(tuple(dict.fromkeys(found)), form.problem)
 
 
 def _nested(name: str, text: str) -> Any:
-    """A form's field as the JSON that it stands for.
+    """Give a form's field as the JSON that it stands for.
 
     >>> _nested("video[id]", "video_1")
     {'video': {'id': 'video_1'}}
@@ -260,7 +207,7 @@ def _nested(name: str, text: str) -> Any:
     value: Any = text
     if text[:1] in ("{", "[") and name not in SPOKEN:
         try:
-            value = json.loads(text, object_pairs_hook=_members)
+            value = json.loads(text, object_pairs_hook=object_of)
         except (ValueError, RecursionError):
             value = text
     for part in reversed([part.rstrip("]") for part in name.split("[")]):

@@ -9,11 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from addons.openai.encoding import Decoder
+from addons.openai.http.encoding import Decoder
+from addons.openai.http.parsed_events import ParsedEvents
+from addons.openai.http.values import name, objects
 from addons.openai.objects import kinds
 from addons.openai.objects.kinds import place_of
 from addons.openai.objects.made import Made, first_made, made
-from addons.openai.values import name
 
 LIMIT = 32 * 2**20
 """Bytes of a plain answer that are kept until it is whole; of a longer one nothing is read."""
@@ -23,6 +24,7 @@ TELLING = {
     kinds.RESPONSE: (b"response.created", b"response.output_item.done"),
     kinds.THREAD: (b'thread.run"', b'thread.message"', b'"thread"'),
     kinds.COMPLETION: (b'"chat.completion.chunk"',),
+    kinds.AGENT_SESSION: (b'"agent.session.created"',),
 }
 """What is in the events that tell of an object; others are not parsed."""
 MOST_CHUNKS = 50
@@ -40,11 +42,13 @@ class Watch:
         *,
         codings: Sequence[str] = (),
         stream: bool = False,
+        parsed: ParsedEvents | None = None,
     ) -> None:
         self._method, self._path, self._request = method, path, request
         place = place_of(path)
         self._kind = place.kind if place else ""
         self._stream = stream
+        self._parsed = parsed or ParsedEvents()
         self._decoder = Decoder(codings) if codings else None
         self._held: list[bytes] = []
         self._size = 0
@@ -55,7 +59,7 @@ class Watch:
         self._response: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> list[Made]:
-        """More of the body, as on the wire."""
+        """Take more of the body, as on the wire."""
         if self._decoder is not None:
             data = self._decoder.feed(data)
         if self._stream:
@@ -69,11 +73,11 @@ class Watch:
 
     @property
     def size(self) -> int:
-        """Bytes that :meth:`finish` has to read."""
+        """Give the bytes that :meth:`finish` has to read."""
         return sum(map(len, self._held))
 
     def finish(self) -> list[Made]:
-        """The body is whole. Takes as long as reading it."""
+        """Read what is left, now that the body is whole. Takes as long as reading it."""
         try:
             answer = json.loads(b"".join(self._held)) if self._held else None
         except (ValueError, RecursionError):
@@ -98,11 +102,9 @@ class Watch:
             return []
         if not any(mark in line for mark in TELLING.get(self._kind, ())):
             return []
-        try:
-            event = json.loads(line[5:])
-        except (ValueError, RecursionError):
-            return []
-        return self._new(self._of_event(event)) if isinstance(event, dict) else []
+        data = line[5:].removeprefix(b" ").removesuffix(b"\r").decode("utf-8", "replace")
+        event = self._parsed.read(data)
+        return self._new(self._of_event(event)) if event is not None else []
 
     def _of_event(self, event: dict[str, Any]) -> list[Made]:
         if event.get("type") == "response.output_item.done":
@@ -112,16 +114,15 @@ class Watch:
             self._chunks += 1
             if self._chunks > MOST_CHUNKS:
                 return []
-            choices = event.get("choices")
-            for choice in choices if isinstance(choices, list) else []:
-                if isinstance(choice, dict):
-                    choice["message"] = choice.get("delta")
+            choices = objects(event.get("choices"))
+            whole = [{**choice, "message": choice.get("delta")} for choice in choices]
+            event = {**event, "choices": whole}
         if isinstance(response := event.get("response"), dict):
             self._response = response
         return first_made(self._method, self._path, event, self._request)
 
     def _kept_as(self) -> dict[str, Any]:
-        """What the response said of how long it is kept; its items are kept like it."""
+        """Give what the response said of how long it is kept; its items are kept like it."""
         return {
             key: value for key in ("store", "conversation") if (value := self._response.get(key)) is not None
         }

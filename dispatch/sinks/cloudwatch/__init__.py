@@ -1,4 +1,4 @@
-"""Amazon CloudWatch Logs: the sink, and what makes the log group useful (queries, metrics, alarms)."""
+"""Send to Amazon CloudWatch Logs, and make the log group useful (queries, metrics, alarms)."""
 
 from dispatch.sinks.cloudwatch.limits import MAX_MESSAGE, OVERHEAD, LogEvent
 from dispatch.sinks.cloudwatch.sink import CloudWatchSink, make

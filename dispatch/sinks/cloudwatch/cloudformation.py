@@ -1,4 +1,4 @@
-"""The definition as a CloudFormation template, for those who set up by stack."""
+"""Write the definition as a CloudFormation template, for those who set up by stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Resource = dict[str, Any]
 
 
 def template(settings: Settings) -> dict[str, Any]:
-    """The template. The group is retained when the stack goes: it holds what was spent."""
+    """Give the template. The group is retained when the stack goes: it holds what was spent."""
     resources: dict[str, Resource] = {"LogGroup": _group(settings)}
     group = {"Ref": "LogGroup"}
     for name in definition.stream_names(settings):
@@ -66,7 +66,7 @@ def _group(settings: Settings) -> Resource:
 
 
 def _transformation(made: dict[str, Any]) -> Resource:
-    """PutMetricFilter's names in CloudFormation's spelling."""
+    """Write PutMetricFilter's names in CloudFormation's spelling."""
     shown = {key[0].upper() + key[1:]: value for key, value in made.items() if key != "dimensions"}
     if "dimensions" in made:
         shown["Dimensions"] = [{"Key": key, "Value": value} for key, value in made["dimensions"].items()]
@@ -74,5 +74,5 @@ def _transformation(made: dict[str, Any]) -> Resource:
 
 
 def _id(kind: str, name: str) -> str:
-    """A logical id: letters and digits only."""
+    """Give a logical id: letters and digits only."""
     return kind + "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))

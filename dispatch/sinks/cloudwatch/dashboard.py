@@ -1,4 +1,4 @@
-"""The dashboard. Source: "Dashboard body structure and syntax" of the CloudWatch API reference."""
+"""Define the dashboard. Source: "Dashboard body structure and syntax" of the CloudWatch API reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG_WIDGETS = (
 
 
 def body(group: str, region: str, namespace: str, *, metrics: bool) -> dict[str, Any]:
-    """Metric widgets first, where there are metrics; then what the saved queries answer."""
+    """Put metric widgets first, where there are metrics; then what the saved queries answer."""
     widgets: list[Widget] = []
     if metrics:
         _place(widgets, _metric_widgets(region, namespace), 8, METRIC_HEIGHT)
@@ -34,7 +34,7 @@ def body(group: str, region: str, namespace: str, *, metrics: bool) -> dict[str,
 
 
 def _place(widgets: list[Widget], added: list[Widget], width: int, height: int) -> None:
-    """From left to right, below what is there."""
+    """Place widgets from left to right, below what is there."""
     top = max((widget["y"] + widget["height"] for widget in widgets), default=0)
     columns = WIDTH // width
     for index, widget in enumerate(added):

@@ -1,4 +1,4 @@
-"""What ``llmproxy cloudwatch setup`` makes, as data: for AWS calls and for a CloudFormation template."""
+"""Define what ``llmproxy cloudwatch setup`` makes: for AWS calls and for a CloudFormation template."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dispatch.sinks.cloudwatch.dashboard import body
 from dispatch.sinks.cloudwatch.emf import METRICS, NAMESPACE
 from dispatch.sinks.cloudwatch.queries import QUERIES
 from dispatch.sinks.cloudwatch.streams import StreamNames, check_group
+from store.core.event import RECONCILIATION_TYPE
 
 Metrics = Literal["filters", "emf", "none"]
 CLASSES = ("STANDARD", "INFREQUENT_ACCESS")
@@ -26,13 +27,15 @@ MARK = {"made-by": "llmproxy-setup"}
 FILTER_PREFIX = "llmproxy-"
 FILTERED_BY: dict[str, str] = {"Project": "project_name", "Model": "model"}
 """Dimensions of the metric filters (three at most are allowed, and each value is a billed metric)."""
+DISAGREEMENTS = "ReconciliationsBeyondTolerance"
+"""Metric of daily reconciliations that do not agree."""
 FILTERED_METRICS = ("Calls", "Failures", "SpendUSD", "InputTokens", "OutputTokens")
 """Metrics that also exist for each value of those dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is wanted. Raises Misconfigured where it can't be had."""
+    """Says what is wanted. Raises Misconfigured where it can't be had."""
 
     group: str
     region: str
@@ -69,17 +72,17 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """Of the dashboard; the alarms' names begin with it."""
+        """Give the name of the dashboard; the alarms' names begin with it."""
         return re.sub(r"[^A-Za-z0-9_-]+", "-", f"llmproxy-{self.group.strip('/')}")[:200]
 
     @property
     def folder(self) -> str:
-        """Of the saved queries: what is before a slash is shown as a folder."""
+        """Give the folder of the saved queries: what is before a slash is shown as a folder."""
         return f"{self.name}/"
 
 
 def stream_names(settings: Settings) -> list[str]:
-    """Streams that can be made before there are events; the dispatcher makes the others."""
+    """Give the streams that can be made before there are events; the dispatcher makes the others."""
     return StreamNames(settings.stream, settings.streams).all_fixed() if settings.stream else []
 
 
@@ -90,13 +93,25 @@ def queries(settings: Settings) -> dict[str, str]:
 
 def metric_filters(settings: Settings) -> dict[str, dict[str, Any]]:
     """Name -> `filterPattern` and `metricTransformations`, as PutMetricFilter takes them."""
-    if settings.metrics != "filters":
+    if settings.metrics == "none":
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for name, (unit, path) in METRICS.items():
+    for name, (unit, path) in METRICS.items() if settings.metrics == "filters" else ():
         found[FILTER_PREFIX + name] = _filter(settings, name, unit, path, None)
         for dimension in FILTERED_BY if name in FILTERED_METRICS else ():
             found[f"{FILTER_PREFIX}{name}-by-{dimension}"] = _filter(settings, name, unit, path, dimension)
+    found[FILTER_PREFIX + DISAGREEMENTS] = {
+        "filterPattern": f'{{ ($.type = "{RECONCILIATION_TYPE}") && ($.agrees IS FALSE) }}',
+        "metricTransformations": [
+            {
+                "metricName": DISAGREEMENTS,
+                "metricNamespace": settings.namespace,
+                "metricValue": "1",
+                "unit": "Count",
+                "defaultValue": 0,
+            }
+        ],
+    }
     return found
 
 
@@ -126,16 +141,26 @@ def _filter(
 
 
 def alarms(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Name -> the rest of what PutMetricAlarm takes."""
+    """List by name what else PutMetricAlarm takes."""
+    found = {"dispatcher-stalled": _stalled(settings)}
+    if settings.metrics != "none":
+        found["spend-per-hour"] = _spend(settings)
+        found["error-ratio"] = _errors(settings)
+        found["reconciliation"] = _disagreement(settings)
     common: dict[str, Any] = {
         "ActionsEnabled": True,
         "AlarmActions": list(settings.alarm_actions),
         "OKActions": list(settings.alarm_actions),
     }
-    # Of AWS's own counter: without a dispatcher nothing of ours would be counted. The dispatcher writes a
-    # sign of life each minute, so that a quiet night is no silence.
-    stalled = {
-        **common,
+    return {f"{settings.name}-{name}": {**common, **alarm} for name, alarm in found.items()}
+
+
+def _stalled(settings: Settings) -> dict[str, Any]:
+    """Watch AWS's own counter: without a dispatcher nothing of ours would be counted.
+
+    The dispatcher writes a sign of life each minute, so that a quiet night is no silence.
+    """
+    return {
         "AlarmDescription": f"Nothing has reached {settings.group} for {settings.stalled_minutes} minutes, "
         "not even the dispatcher's sign of life: it is down, or can't deliver.",
         "Namespace": "AWS/Logs",
@@ -148,24 +173,17 @@ def alarms(settings: Settings) -> dict[str, dict[str, Any]]:
         "ComparisonOperator": "LessThanThreshold",
         "TreatMissingData": "breaching",
     }
-    found = {f"{settings.name}-dispatcher-stalled": stalled}
-    if settings.metrics == "none":
-        return found
-    found[f"{settings.name}-spend-per-hour"] = {
-        **common,
+
+
+def _spend(settings: Settings) -> dict[str, Any]:
+    return {
         "AlarmDescription": f"More than {settings.spend_per_hour:g} USD within an hour.",
-        "Namespace": settings.namespace,
-        "MetricName": "SpendUSD",
-        "Dimensions": [],
-        "Statistic": "Sum",
-        "Period": 3600,
-        "EvaluationPeriods": 1,
-        "Threshold": settings.spend_per_hour,
-        "ComparisonOperator": "GreaterThanThreshold",
-        "TreatMissingData": "notBreaching",
+        **_sum(settings, "SpendUSD", period=3600, above=settings.spend_per_hour),
     }
-    found[f"{settings.name}-error-ratio"] = {
-        **common,
+
+
+def _errors(settings: Settings) -> dict[str, Any]:
+    return {
         "AlarmDescription": f"Of at least 20 calls in 5 minutes more than {settings.error_percent:g} % "
         "failed, three times in a row.",
         "Metrics": [
@@ -183,7 +201,29 @@ def alarms(settings: Settings) -> dict[str, dict[str, Any]]:
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",
     }
-    return found
+
+
+def _disagreement(settings: Settings) -> dict[str, Any]:
+    return {
+        "AlarmDescription": "What was counted here differs from what the vendor bills by more than the "
+        "tolerance; llmproxy reconcile says where.",
+        **_sum(settings, DISAGREEMENTS, period=86400, above=0.0),
+    }
+
+
+def _sum(settings: Settings, metric: str, *, period: int, above: float) -> dict[str, Any]:
+    """Watch the sum of a metric of ours within `period` seconds."""
+    return {
+        "Namespace": settings.namespace,
+        "MetricName": metric,
+        "Dimensions": [],
+        "Statistic": "Sum",
+        "Period": period,
+        "EvaluationPeriods": 1,
+        "Threshold": above,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",
+    }
 
 
 def _metric(identity: str, name: str, namespace: str) -> dict[str, Any]:
@@ -196,6 +236,6 @@ def _metric(identity: str, name: str, namespace: str) -> dict[str, Any]:
 
 
 def dashboard(settings: Settings) -> str:
-    """The body of the dashboard."""
+    """Give the body of the dashboard."""
     shown = body(settings.group, settings.region, settings.namespace, metrics=settings.metrics != "none")
     return json.dumps(shown, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Metrics within log messages: CloudWatch's embedded metric format.
+"""Put metrics within log messages: CloudWatch's embedded metric format.
 
 Source: "Specification: Embedded metric format" of the CloudWatch user guide. A message gets a member ``_aws``
 that names which of its root members are metrics and which are dimensions. Each distinct combination of
@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dispatch.errors import Misconfigured
-from dispatch.message import USAGE_TYPE, cost_usd, failed
+from dispatch.message import cost_usd, failed
+from store.core.event import USAGE_TYPE
 
 NAMESPACE = "LLMProxy"
 DIMENSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -58,8 +59,10 @@ class EmbeddedMetrics:
         namespace: str = NAMESPACE,
         max_values: int = MAX_VALUES,
     ) -> None:
-        """One metric for all calls, and one for each value of each dimension. ``project+model`` is a
-        combination. Raises Misconfigured for a dimension that does not exist."""
+        """Make one metric for all calls, and one for each value of each dimension.
+
+        ``project+model`` is a combination. Raises Misconfigured for a dimension that does not exist.
+        """
         self._namespace = namespace
         self._max_values = max_values
         self._sets = [chosen.split("+") for chosen in dimensions]
@@ -71,7 +74,10 @@ class EmbeddedMetrics:
         self._lock = threading.Lock()
 
     def add_to(self, shown: Mapping[str, Any], record: Mapping[str, Any], timestamp: int) -> dict[str, Any]:
-        """The message with its metrics; as it is where it is not of a call. `timestamp` in milliseconds."""
+        """Give the message with its metrics; as it is where it is not of a call.
+
+        `timestamp` in milliseconds.
+        """
         if record.get("type") != USAGE_TYPE:
             return dict(shown)
         source = {**record, "failed": failed(record), "cost_usd": cost_usd(record)}
@@ -94,7 +100,7 @@ class EmbeddedMetrics:
         }
 
     def _value(self, name: str, record: Mapping[str, Any]) -> str:
-        """Printable ASCII that is not blank and does not begin with a colon (PutMetricData)."""
+        """Give printable ASCII that is not blank and does not begin with a colon (PutMetricData)."""
         found = at(record, DIMENSIONS[name][1])
         text = "" if found is None else str(found)
         text = text.encode("ascii", "replace").decode()[:MAX_LENGTH].strip().lstrip(":")
@@ -109,7 +115,7 @@ class EmbeddedMetrics:
 
 
 def at(value: Any, path: Sequence[str]) -> Any:
-    """What is at a path of member names; None where it ends early."""
+    """Give what is at a path of member names; None where it ends early."""
     for name in path:
         if not isinstance(value, Mapping):
             return None

@@ -1,4 +1,4 @@
-"""The limits of PutLogEvents, and calls that keep them all at once.
+"""Keep the limits of PutLogEvents, in calls that keep them all at once.
 
 Source: the API reference of PutLogEvents. A call must not hold more than 10,000 events, nor 1,048,576 bytes
 (counted as UTF-8, and 26 for each event), nor span more than 24 hours; its events must be in the order of
@@ -27,7 +27,7 @@ MAX_AHEAD_MS = 2 * 3600 * 1000 - 600 * 1000
 
 
 class LogEvent(NamedTuple):
-    """One message with its time in milliseconds since 1970, and what it counts towards a call's size."""
+    """Holds a message with its time in milliseconds since 1970, and what it counts towards a call's size."""
 
     timestamp: int
     message: str
@@ -36,12 +36,12 @@ class LogEvent(NamedTuple):
 
 
 def length(text: str) -> int:
-    """Bytes of UTF-8, without making them where each character is one."""
+    """Give the bytes of UTF-8, without making them where each character is one."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def cut(events: Sequence[LogEvent]) -> list[Sequence[LogEvent]]:
-    """Calls that are within the limits of count, bytes and time; `events` are in the order of time."""
+    """Cut into calls within the limits of count, bytes and time; `events` are in the order of time."""
     parts: list[Sequence[LogEvent]] = []
     start = size = 0
     for index, event in enumerate(events):
@@ -60,7 +60,7 @@ def cut(events: Sequence[LogEvent]) -> list[Sequence[LogEvent]]:
 
 
 def milliseconds(timestamp: Any, now: int) -> int:
-    """Of an RFC 3339 time; `now` where there is none."""
+    """Give the milliseconds of an RFC 3339 time; `now` where there is none."""
     try:
         return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):

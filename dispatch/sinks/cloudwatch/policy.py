@@ -1,4 +1,4 @@
-"""The rights that each role needs, and no more: IAM policy documents."""
+"""Write the rights that each role needs, and no more: IAM policy documents."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def policy(
     create_group: bool = False,
     name: str = "*",
 ) -> dict[str, Any]:
-    """The least rights of `role` on a log group; `name` is that of the dashboard, which begins the alarms'.
+    """Write the least rights of `role` on a log group.
+
+    `name` is that of the dashboard, which begins the alarms'.
 
     `create_group` lets the sender make the group where it is missing; without it, setup has to have made it.
     """

@@ -1,4 +1,4 @@
-"""Questions that a log group of calls answers, in Logs Insights QL.
+"""List questions that a log group of calls answers, in Logs Insights QL.
 
 Names with a dot are members within members. Only what `type` names a call is counted. Deliveries may repeat
 (at least once), so the questions about money take each `event_id` once: the first `stats` leaves one row for

@@ -26,7 +26,7 @@ UNKNOWN_TO_STAND_INS = frozenset({"", "500", "501", "404", "InternalFailure", "U
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that is there, or is to be."""
+    """Describes one thing that is there, or is to be."""
 
     action: Action
     kind: str
@@ -39,15 +39,17 @@ class Setup:
     """Plans against one account and Region. Steps are run by the caller, in their order."""
 
     def __init__(self, settings: Settings, logs: Any, cloudwatch: Any, *, stand_in: bool = False) -> None:
-        """`logs` and `cloudwatch` are boto3 clients; `stand_in` says that they don't talk to AWS, and that
-        operations may be missing. All methods raise ClientError and BotoCoreError."""
+        """Take `logs` and `cloudwatch`, boto3 clients, and `stand_in`: they don't talk to AWS.
+
+        Of a stand-in operations may be missing. All methods raise ClientError and BotoCoreError.
+        """
         self._settings = settings
         self._logs = logs
         self._cloudwatch = cloudwatch
         self._stand_in = stand_in
 
     def plan(self, *, blind: bool = False) -> list[Step]:
-        """What is to be done; `blind` takes it that nothing is there yet."""
+        """Give what is to be done; `blind` takes it that nothing is there yet."""
         group = None if blind else self._group()
         steps = [*self._group_steps(group)]
         missing = group is None
@@ -58,8 +60,11 @@ class Setup:
         return steps
 
     def plan_deletion(self, *, with_events: bool) -> list[Step]:
-        """What setup made, in whatever version; the group only where setup made it, and where it holds no
-        events or `with_events` says that they may go."""
+        """Plan to delete what setup made, in whatever version.
+
+        The group goes only where setup made it, and where it holds no events or `with_events` says that they
+        may go.
+        """
         steps = self._deletions("alarm", self._alarms(), self._delete_alarm)
         if self._dashboard() is not None:
             name = self._settings.name
@@ -259,7 +264,7 @@ class Setup:
         return [Step("delete", kind, name, run=partial(delete, name)) for name in found]
 
     def _tolerant(self, steps: Callable[..., Iterator[Step]], *, missing: bool, blind: bool) -> list[Step]:
-        """Of a local stand-in, what it does not know is left out, and said."""
+        """Leave out what a local stand-in does not know, and say so."""
         try:
             return list(steps(missing=missing, blind=blind))
         except ClientError as error:
@@ -272,7 +277,7 @@ class Setup:
 
 
 def explain(error: ClientError | BotoCoreError) -> str:
-    """One line on what AWS did not do, with the right that is missing where one is."""
+    """Give one line on what AWS did not do, with the right that is missing where one is."""
     if not isinstance(error, ClientError):
         return str(error)
     return f"{error.operation_name}: {code_of(error)}: {text_of(error)}"
@@ -285,7 +290,7 @@ def _difference(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> A
 
 
 def _same(found: Any, wanted: Any) -> bool:
-    """Whether AWS says what was put; it adds members of its own, and leaves out what is empty."""
+    """Tell whether AWS says what was put; it adds members of its own, and leaves out what is empty."""
     if isinstance(wanted, Mapping):
         found = found or {}
         return isinstance(found, Mapping) and all(_same(found.get(key), wanted[key]) for key in wanted)

@@ -1,4 +1,4 @@
-"""Events to log streams, by PutLogEvents. No sequence tokens: the service ignores them since 2023."""
+"""Put events into log streams, by PutLogEvents. No sequence tokens: the service ignores them since 2023."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dispatch.message import encode, message, smaller
 from dispatch.outline import Outline
 from dispatch.privacy import Outlined
 from dispatch.proof import as_record
-from dispatch.sinks import Parcel, Plan, Rejected
+from dispatch.sinks import Parcel, Plan, Rejected, failed_alike
 from dispatch.sinks.cloudwatch.emf import EmbeddedMetrics
 from dispatch.sinks.cloudwatch.failures import MALFORMED, code_of, explained, is_about_credentials, text_of
 from dispatch.sinks.cloudwatch.limits import (
@@ -36,8 +36,8 @@ from dispatch.sinks.cloudwatch.limits import (
     milliseconds,
 )
 from dispatch.sinks.cloudwatch.streams import DEFAULT_STREAM, StreamNames, check_group
-from dispatch.sinks.cloudwatch.wire import Put
-from store.models import rfc3339
+from dispatch.sinks.cloudwatch.wire import Put, accept_only_aws
+from store.core.times import rfc3339
 from store.spool import Record
 
 if TYPE_CHECKING:
@@ -54,12 +54,23 @@ READ_SECONDS = 20
 
 @dataclass(slots=True)
 class Call:
-    """What one parcel still has to put. A call that is refused as a whole is halved until the events that are
-    to blame are found; what was put before a failure is not put again."""
+    """Holds what one parcel still has to put.
+
+    A call that is refused as a whole is halved until the events that are to blame are found; what was put
+    before a failure is not put again.
+    """
 
     stream: str
     left: list[Sequence[LogEvent]]
     rejected: list[Rejected] = field(default_factory=list)
+    probed: bool = False
+    """Whether CloudWatch takes another event in that stream: then some of this call's are to blame."""
+    answered: bool = False
+    """Whether some of its events were judged one by one; then the call as such is right."""
+
+    def begin_again(self, events: Sequence[LogEvent]) -> None:
+        """Forget what was found out about `events`, of which none was taken."""
+        self.left, self.rejected, self.probed = [events], [], False
 
 
 class CloudWatchSink:
@@ -80,8 +91,9 @@ class CloudWatchSink:
         max_message: int = MAX_MESSAGE,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
-        """Several streams are written to side by side. `max_message` is in bytes of UTF-8.
-        `beat_seconds`: between two signs of life; 0 for none.
+        """Prepare to write to several streams side by side.
+
+        `max_message` is in bytes of UTF-8. `beat_seconds`: between two signs of life; 0 for none.
 
         Raises Misconfigured where no region is known, or a name is not allowed.
         """
@@ -119,13 +131,15 @@ class CloudWatchSink:
 
     def send(self, parcel: Parcel) -> list[Rejected]:
         call: Call = parcel.content
+        whole = call.left[0] if len(call.left) == 1 else []
         while call.left:
             events = call.left[0]
             try:
                 rejected = self._put(call.stream, events)
             except ClientError as error:
                 code = code_of(error)
-                if code in MALFORMED and "logGroupName" not in text_of(error):
+                if code in MALFORMED:
+                    self._probe(call)
                     call.left[:1] = self._halves(call, error)
                     continue
                 if code != "DataAlreadyAcceptedException":
@@ -133,13 +147,34 @@ class CloudWatchSink:
                 rejected = []
             except BotoCoreError as error:
                 raise self._explained(error) from error
+            call.answered = True
             call.rejected += rejected
             call.left.pop(0)
+        if whole and not call.answered and (reason := failed_alike(call.rejected)):
+            call.begin_again(whole)
+            raise Misconfigured(f"{self._group}: {reason}")
         return call.rejected
 
+    def _probe(self, call: Call) -> None:
+        """Find out whether the call is refused whatever events it holds. Raises Misconfigured if so: then
+        none of them is to blame, and none must be put aside."""
+        if call.probed:
+            return
+        try:
+            self._request(call.stream, [_harmless()])
+        except ClientError as error:
+            if code_of(error) != "ResourceNotFoundException":  # that is looked at after the parameters
+                raise self._explained(error) from error
+        except BotoCoreError as error:
+            raise self._explained(error) from error
+        call.probed = True
+
     def beat(self, backlog: int) -> None:
-        """One small event now and then, in a stream of its own: without it a quiet night would look like a
-        dispatcher that is down (see the alarm in :mod:`dispatch.sinks.cloudwatch.definition`)."""
+        """Send one small event now and then, in a stream of its own.
+
+        Without it a quiet night would look like a dispatcher that is down (see the alarm in
+        :mod:`dispatch.sinks.cloudwatch.definition`).
+        """
         now = time.monotonic()
         if not self._beat_seconds or now - self._beaten < self._beat_seconds:
             return
@@ -155,12 +190,10 @@ class CloudWatchSink:
             logger.info("cloudwatch: no sign of life: %s", error)
 
     def check(self) -> str:
-        """Puts one event of 1970: whoever has the right is told that it is too old, and nothing is stored.
-        A sender needs no other right for this than for its work."""
+        """Put an event that nobody keeps. A sender needs no other right for this than for its work."""
         stream = (self._names.all_fixed() or [BEAT_STREAM])[0]
-        event = LogEvent(0, "llmproxy dispatch --check", 25 + OVERHEAD, Record(b"", {}, "", 0))
         try:
-            self._request(stream, [event])
+            self._request(stream, [_harmless()])
         except ClientError as error:
             if code_of(error) == "ResourceNotFoundException":
                 return f"{self._group} lets us in; what is missing will be made ({text_of(error)})"
@@ -185,7 +218,7 @@ class CloudWatchSink:
         self._client.close()
 
     def _connect(self) -> CloudWatchLogsClient:
-        """A client with credentials that were read just now. Raises Misconfigured."""
+        """Give a client with credentials that were read just now. Raises Misconfigured."""
         # Retries are made in one place only, by dispatch.delivery.
         config = Config(
             connect_timeout=CONNECT_SECONDS,
@@ -205,11 +238,12 @@ class CloudWatchSink:
             ) from error
         except (BotoCoreError, ValueError) as error:
             raise Misconfigured(f"cloudwatch: {error}") from error
+        accept_only_aws(client)
         self._put_log_events = Put(client)
         return client
 
     def _short(self, record: Record, outline: Outline, now: int) -> LogEvent | Rejected:
-        """As :meth:`_event`, of a call of which the outline is sent and nothing else."""
+        """Do as :meth:`_event`, of a call of which the outline is sent and nothing else."""
         moment = milliseconds(outline.get("timestamp"), now)
         size = length(outline.text)
         if size > self._max_message or not now - MAX_AGE_MS <= moment <= now + MAX_AHEAD_MS:
@@ -258,7 +292,7 @@ class CloudWatchSink:
         return self._put_log_events(self._group, stream, events)
 
     def _halves(self, call: Call, error: ClientError) -> list[Sequence[LogEvent]]:
-        """The call was refused as a whole: find the events that are to blame."""
+        """Find the events that are to blame for a call that was refused as a whole."""
         events = call.left[0]
         if len(events) == 1:
             call.rejected.append(
@@ -269,8 +303,10 @@ class CloudWatchSink:
         return [events[:middle], events[middle:]]
 
     def _create(self, stream: str) -> None:
-        """The stream, and before it the group where that is missing too: the right to make groups is not
-        needed as long as it is there."""
+        """Make the stream, and before it the group where that is missing too.
+
+        The right to make groups is not needed as long as it is there.
+        """
         logger.info("cloudwatch: making log stream %s of %s", stream, self._group)
         try:
             if not _made(lambda: self._create_stream(stream)):
@@ -290,8 +326,17 @@ class CloudWatchSink:
         return explained(error, self._group)
 
 
+def _harmless() -> LogEvent:
+    """Make an event of 1970, of which nothing is stored.
+
+    Whoever has the right to put it is told that it is too old.
+    """
+    text = "llmproxy dispatch --check"
+    return LogEvent(0, text, len(text) + OVERHEAD, Record(b"", {}, "", 0))
+
+
 def _refused(info: Any, events: Sequence[LogEvent]) -> list[Rejected]:
-    """What an answer of 200 did not take. Ends are exclusive, the start is inclusive; 0 is an index too
+    """Give what an answer of 200 did not take. Ends are exclusive, the start is inclusive; 0 is an index too
     (API reference of RejectedLogEventsInfo)."""
     old, expired, new = (
         info.get(name)
@@ -312,7 +357,7 @@ def _refused(info: Any, events: Sequence[LogEvent]) -> list[Rejected]:
 
 
 def _made(create: Callable[[], Any]) -> bool:
-    """False where the group, in which it was to be made, is missing."""
+    """Give False where the group, in which it was to be made, is missing."""
     try:
         create()
     except ClientError as error:
@@ -341,7 +386,7 @@ def make(  # noqa: PLR0913 - options, by name
     shape: str,
     include_content: bool,
 ) -> CloudWatchSink:
-    """A sink of the options in :mod:`dispatch.catalog`. Raises Misconfigured."""
+    """Give a sink of the options in :mod:`dispatch.catalog`. Raises Misconfigured."""
     return CloudWatchSink(
         log_group,
         StreamNames(log_stream, streams),

@@ -1,4 +1,4 @@
-"""Which log stream an event goes to.
+"""Choose the log stream that an event goes to.
 
 The name may hold ``{host}``, ``{date}`` (of the event, UTC) and ``{project_id}``. With several streams each
 name gets a number, and runs of a thousand events of one writer go to the streams in turn: the same event
@@ -29,7 +29,7 @@ GROUP_NAME = re.compile(r"(?!aws/)[A-Za-z0-9_\-/.#]{1,512}\Z")
 
 
 def check_group(name: str) -> str:
-    """Raises Misconfigured for a name that CloudWatch does not allow (API reference of CreateLogGroup)."""
+    """Raise Misconfigured for a name that CloudWatch does not allow (API reference of CreateLogGroup)."""
     if not GROUP_NAME.match(name):
         raise Misconfigured(
             f"cloudwatch: log group {name!r}: a name has 1 to 512 letters, digits and _ - / . #, "
@@ -39,10 +39,10 @@ def check_group(name: str) -> str:
 
 
 class StreamNames:
-    """The names that a template gives."""
+    """Makes the names that a template gives."""
 
     def __init__(self, template: str, streams: int = 1, *, host: str | None = None) -> None:
-        """Raises Misconfigured for a placeholder that is unknown."""
+        """Raise Misconfigured for a placeholder that is unknown."""
         self.streams = streams
         self._template = template
         self._host = host or socket.gethostname()
@@ -60,7 +60,7 @@ class StreamNames:
         self._fixed = None if self._varies else self._numbered(self._name("", ""))
 
     def of(self, record: Mapping[str, Any] | Outline, timestamp: int) -> str:
-        """The stream of an event; `timestamp` in milliseconds since 1970."""
+        """Give the stream of an event; `timestamp` in milliseconds since 1970."""
         names = self._fixed
         if names is None:
             date = datetime.fromtimestamp(timestamp / 1000, UTC).date().isoformat()
@@ -68,7 +68,7 @@ class StreamNames:
         return names[self._index(record)]
 
     def all_fixed(self) -> list[str]:
-        """All names, where they depend on no event; none otherwise."""
+        """Give all names, where they depend on no event; none otherwise."""
         return list(self._fixed or [])
 
     def _index(self, record: Mapping[str, Any] | Outline) -> int:
@@ -90,5 +90,5 @@ class StreamNames:
 
 
 def _allowed(name: str) -> str:
-    """Colons and asterisks are not allowed (API reference of CreateLogStream)."""
+    """Replace colons and asterisks, which are not allowed (API reference of CreateLogStream)."""
     return re.sub(r"[:*\x00-\x1f]", "-", name)[:LONGEST]

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each call, token and duration metrics, and content as events on request.
+"""Send OpenTelemetry: a span for each call, token and duration metrics, and content as events on request.
 
 OTLP over HTTP in protobuf (https://opentelemetry.io/docs/specs/otlp/). The messages are built by hand, with
 `opentelemetry-proto`: the SDK can't replay metrics of the past, is several times slower, and hides what a
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
@@ -45,13 +47,18 @@ logger = logging.getLogger(__name__)
 
 URL = "http://localhost:4318"
 PARCEL = 500
+RESPONSES = {
+    "traces": ExportTraceServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+    "logs": ExportLogsServiceResponse,
+}
 LEVEL = 1
 """Of compression: the calls of a batch look alike, so more effort gains little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What goes to one route: items that can be isolated, or a body that belongs to no single call."""
+    """Says what goes to one route: items that can be isolated, or a body that belongs to no single call."""
 
     route: str
     work: Work
@@ -73,8 +80,10 @@ class OtlpSink:
         without_metrics: bool = False,
         include_content: bool = False,
     ) -> None:
-        """`headers` as in OTEL_EXPORTER_OTLP_HEADERS: ``key=value,...``, percent-encoded. Raises
-        Misconfigured."""
+        """Take `headers` as in OTEL_EXPORTER_OTLP_HEADERS: ``key=value,...``, percent-encoded.
+
+        Raises Misconfigured.
+        """
         self._compress = compression == "gzip"
         self._without_metrics = without_metrics
         self._include_content = include_content
@@ -116,10 +125,10 @@ class OtlpSink:
             self._send_metrics(signal)
             return []
         post = self._post_spans if signal.route == "traces" else self._post_logs
-        return isolate(signal.work.items, signal.work, post, self._alive)
+        return isolate(signal.work, post, lambda: self._post(signal.route, b""))
 
     def check(self) -> str:
-        """A request without anything in it is valid, and stores nothing."""
+        """Check that a request without anything in it is valid, and stores nothing."""
         self._post("traces", b"")
         if self._include_content:
             self._post("logs", b"")
@@ -134,24 +143,28 @@ class OtlpSink:
     def _alive(self) -> bool:
         return answers(lambda: self._post("traces", b""))
 
-    def _post(self, route: str, body: bytes) -> bytes:
+    def _post(self, route: str, body: bytes) -> Any:
+        """Post; return the collector's answer, in the form of its route."""
         data = gzip.compress(body, LEVEL) if self._compress else body
-        return self._endpoints[route].post(data).body
+        endpoint = self._endpoints[route]
+        answer = endpoint.post(data)
+        found = _parsed(RESPONSES[route], answer.body)
+        if found is None:
+            raise endpoint.stranger(answer.status, answer.body)
+        return found
 
     def _post_spans(self, items: Sequence[Item]) -> list[Rejected]:
         request = ExportTraceServiceRequest()
         scope = request.resource_spans.add(resource=self._resource).scope_spans.add(scope=self._scope)
         scope.spans.extend(item.content for item in items)
-        answer = self._post("traces", request.SerializeToString())
-        partial = _parsed(ExportTraceServiceResponse, answer).partial_success
+        partial = self._post("traces", request.SerializeToString()).partial_success
         return _rejected(items, partial.rejected_spans, partial.error_message)
 
     def _post_logs(self, items: Sequence[Item]) -> list[Rejected]:
         request = ExportLogsServiceRequest()
         scope = request.resource_logs.add(resource=self._resource).scope_logs.add(scope=self._scope)
         scope.log_records.extend(item.content for item in items)
-        answer = self._post("logs", request.SerializeToString())
-        partial = _parsed(ExportLogsServiceResponse, answer).partial_success
+        partial = self._post("logs", request.SerializeToString()).partial_success
         return _rejected(items, partial.rejected_log_records, partial.error_message)
 
     def _metrics(self, calls: Sequence[Call]) -> bytes:
@@ -162,15 +175,17 @@ class OtlpSink:
         return body
 
     def _send_metrics(self, signal: Signal) -> None:
-        """Points are sums over calls: none is put aside for one of them, and spans hold the same figures."""
+        """Send points.
+
+        They are sums over calls: none is put aside for one of them, and spans hold the same figures.
+        """
         try:
-            answer = self._post("metrics", signal.body)
+            partial = self._post("metrics", signal.body).partial_success
         except (Refused, Failed) as error:
             if isinstance(error, Failed) and not signal.work.to_blame(self._alive):
                 raise
             logger.warning("%s (metrics of one batch are missing there; its spans are not)", error)
             return
-        partial = _parsed(ExportMetricsServiceResponse, answer).partial_success
         if partial.rejected_data_points:
             logger.warning(
                 "otlp: %d points of metrics were refused: %s",
@@ -180,7 +195,7 @@ class OtlpSink:
 
 
 def _rejected(items: Sequence[Item], number: int, reason: str) -> list[Rejected]:
-    """A partial success must not be sent again, and does not say which: all of them are put aside."""
+    """Put all of them aside: a partial success must not be sent again, and does not say which."""
     if not number:
         if reason:
             logger.warning("otlp: the collector warns: %s", reason)
@@ -190,11 +205,18 @@ def _rejected(items: Sequence[Item], number: int, reason: str) -> list[Rejected]
 
 
 def _parsed(kind: Any, body: bytes) -> Any:
-    """The answer; an empty one where it is no protobuf, as some gateways send."""
+    """Read the answer, which some gateways give in JSON; None where it is neither.
+
+    Nothing is a success, too.
+    """
     try:
         return kind.FromString(body)
-    except Exception:  # of protobuf: DecodeError
-        return kind()
+    except DecodeError:
+        pass
+    try:
+        return json_format.Parse(body, kind(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError):
+        return None
 
 
 def _headers(text: str) -> Mapping[str, str]:

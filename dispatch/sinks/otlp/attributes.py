@@ -1,4 +1,4 @@
-"""Names of the GenAI semantic conventions, and attributes as OTLP has them.
+"""Name by the GenAI semantic conventions, and write attributes as OTLP has them.
 
 Source: open-telemetry/semantic-conventions-genai, status Development. The names are kept here as texts: those
 in Python's `opentelemetry-semantic-conventions` are marked deprecated since the conventions moved.
@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 
 from dispatch.sinks.calls import Call
+from store.core.codes import Outcome
 
 OPERATIONS = {
     "chat": "chat",
@@ -23,35 +24,35 @@ OPERATIONS = {
 
 
 def operation(call: Call) -> str:
-    endpoint = str(call.shown.get("endpoint") or "other")
+    endpoint = call.event.endpoint or "other"
     return OPERATIONS.get(endpoint, endpoint)
 
 
 def error_type(call: Call) -> str | None:
-    """Few different values: the status as text, or how it ended."""
+    """Give one of a few different values: the status as text, or how it ended."""
     if not call.failed:
         return None
-    status = call.shown.get("status")
-    if call.shown.get("outcome") in {"http_error", "refused"} and isinstance(status, int) and status >= 400:
+    status, outcome = call.event.status, call.event.outcome
+    if outcome in (Outcome.HTTP_ERROR, Outcome.REFUSED) and status is not None and status >= 400:
         return str(status)
-    return str(call.shown.get("outcome"))
+    return str(outcome)
 
 
 def common(call: Call) -> dict[str, Any]:
-    """What spans, metrics and events have alike. Nothing with many values: no user, token or id."""
-    host = call.shown.get("host")
+    """Give what spans, metrics and events have alike. Nothing with many values: no user, token or id."""
+    host = call.event.host
     return {
         "gen_ai.operation.name": operation(call),
         "gen_ai.provider.name": "azure.ai.openai" if str(host).endswith(".azure.com") else "openai",
-        "gen_ai.request.model": call.shown.get("model_requested") or call.shown.get("model"),
-        "gen_ai.response.model": call.shown.get("model"),
+        "gen_ai.request.model": call.event.model_requested or call.event.model,
+        "gen_ai.response.model": call.event.model,
         "server.address": host,
         "error.type": error_type(call),
     }
 
 
 def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
-    """Attributes, without those that are not known."""
+    """Give attributes, without those that are not known."""
     return [KeyValue(key=name, value=_value(value)) for name, value in values.items() if value is not None]
 
 
@@ -69,5 +70,5 @@ def _value(value: Any) -> AnyValue:
 
 
 def clean(text: str) -> str:
-    """Without halves of surrogate pairs, which have no UTF-8."""
+    """Replace halves of surrogate pairs, which have no UTF-8."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What was asked and answered, as the event `gen_ai.client.inference.operation.details`; on request only."""
+"""Write what was asked and answered as the event `gen_ai.client.inference.operation.details`, on request."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NAME = "gen_ai.client.inference.operation.details"
 
 
 def details(call: Call) -> LogRecord | None:
-    """The event of a call; None where nothing was kept of it."""
+    """Give the event of a call; None where nothing was kept of it."""
     asked, answered = list(_asked(mapping(call.request))), list(_answered(mapping(call.response)))
     if not asked and not answered:
         return None
     values = common(call) | {
-        "gen_ai.response.id": call.shown.get("response_id"),
+        "gen_ai.response.id": call.event.response_id,
         "gen_ai.system_instructions": _text(mapping(call.request).get("instructions")),
         "gen_ai.input.messages": _text(asked),
         "gen_ai.output.messages": _text(answered),
@@ -39,7 +39,10 @@ def details(call: Call) -> LogRecord | None:
 
 
 def _text(value: Any) -> str | None:
-    """Structured values are JSON in an attribute (the conventions' fallback, which every backend stores)."""
+    """Write structured values as JSON in an attribute.
+
+    It is the conventions' fallback, which every backend stores.
+    """
     return encode(value) if value else None
 
 

@@ -1,4 +1,4 @@
-"""Token usage and duration as histograms: the points of a batch, by minute, with the calls' own times.
+"""Write token usage and duration as histograms: a batch's points, by minute, with the calls' own times.
 
 Delta temporality: the spool is replayed, and a point stands for the calls of its batch and no others.
 """
@@ -29,7 +29,7 @@ Key = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Points:
-    """The values of one set of attributes within a minute."""
+    """Holds the values of one set of attributes within a minute."""
 
     bounds: Sequence[float]
     values: list[float] = field(default_factory=list)
@@ -61,15 +61,17 @@ class Points:
 
 
 def metrics(calls: Sequence[Call]) -> Iterator[Metric]:
-    """`gen_ai.client.token.usage` and `gen_ai.client.operation.duration`; the unknown is not counted."""
+    """Yield `gen_ai.client.token.usage` and `gen_ai.client.operation.duration`.
+
+    The unknown is not counted.
+    """
     tokens: dict[tuple[int, Key], Points] = {}
     seconds: dict[tuple[int, Key], Points] = {}
     for call in calls:
         minute = nanoseconds(call.end) // MINUTE
         shared = {name: str(value) for name, value in common(call).items() if value is not None}
         without_error = {name: value for name, value in shared.items() if name != "error.type"}
-        for side in ("input", "output"):
-            count = call.tokens(f"{side}_tokens")
+        for side, count in (("input", call.usage.input_tokens), ("output", call.usage.output_tokens)):
             if count is not None:
                 key = tuple({**without_error, "gen_ai.token.type": side}.items())
                 tokens.setdefault((minute, key), Points(TOKENS)).add(count, call)

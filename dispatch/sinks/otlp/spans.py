@@ -1,4 +1,4 @@
-"""One span for each call, with the call's own start and end."""
+"""Write one span for each call, with the call's own start and end."""
 
 from __future__ import annotations
 
@@ -27,31 +27,43 @@ DOUBLES = frozenset({"temperature", "top_p", "frequency_penalty", "presence_pena
 
 
 def trace_id(call: Call) -> bytes:
-    """The event's UUID itself, so that a trace can be found by it."""
+    """Give the client's trace, else the event's UUID itself, so that a trace can be found by it."""
+    if (parent := _parent(call)) is not None:
+        return parent[0]
     try:
         return uuid.UUID(call.id).bytes
     except ValueError:
         return hashlib.sha256(call.id.encode("utf-8", "replace")).digest()[:16]
 
 
+def _parent(call: Call) -> tuple[bytes, bytes] | None:
+    """Return trace and span of the client that called (W3C Trace Context); None where it told none."""
+    try:
+        _, trace, span, *_ = str(call.event.traceparent).split("-")
+        return bytes.fromhex(trace), bytes.fromhex(span)
+    except ValueError:
+        return None
+
+
 def span_id(call: Call) -> bytes:
-    """Always the same of one event."""
+    """Give the span's id, always the same of one event."""
     return hashlib.sha256(b"span" + call.id.encode("utf-8", "replace")).digest()[:8]
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Since 1970."""
+    """Give the nanoseconds since 1970."""
     return round(moment.timestamp() * 1000) * 1_000_000
 
 
 def span(call: Call) -> Span:
-    """The span of a call."""
+    """Give the span of a call."""
     values = attributes(call)
     error = values.get("error.type")
     model = values.get("gen_ai.request.model")
     made = Span(
         trace_id=trace_id(call),
         span_id=span_id(call),
+        parent_span_id=parent[1] if (parent := _parent(call)) is not None else b"",
         name=clean(f"{operation(call)} {model}" if model else operation(call)),
         kind=Span.SPAN_KIND_CLIENT,
         start_time_unix_nano=nanoseconds(call.start),
@@ -59,49 +71,46 @@ def span(call: Call) -> Span:
         attributes=pairs(values),
     )
     if error is not None:
-        code = mapping(call.shown.get("error")).get("code")
+        code = call.error.code
         made.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=clean(str(code or error))))
     return made
 
 
 def attributes(call: Call) -> dict[str, Any]:
-    """By the conventions for inference spans; what they have no name for begins with `llmproxy.`."""
-    shown = call.shown
+    """Name by the conventions for inference spans; what they have no name for begins with `llmproxy.`."""
+    event, usage = call.event, call.usage
     values = common(call)
-    first = whole(shown.get("time_to_first_token_ms"))
+    first = event.time_to_first_token_ms
     values |= {
-        "server.port": 443 if shown.get("host") else None,
-        "gen_ai.conversation.id": shown.get("conversation_id"),
-        "gen_ai.request.stream": shown.get("stream"),
-        "gen_ai.response.id": shown.get("response_id"),
-        "gen_ai.response.finish_reasons": shown.get("finish_reasons") or None,
+        "server.port": 443 if event.host else None,
+        "gen_ai.conversation.id": event.conversation_id,
+        "gen_ai.request.stream": event.stream,
+        "gen_ai.response.id": event.response_id,
+        "gen_ai.response.finish_reasons": event.finish_reasons or None,
         "gen_ai.response.time_to_first_chunk": None if first is None else first / 1000,
-        "gen_ai.usage.input_tokens": call.tokens("input_tokens"),
-        "gen_ai.usage.output_tokens": call.tokens("output_tokens"),
-        "gen_ai.usage.cache_read.input_tokens": whole(call.details("input").get("cached_tokens")),
-        "gen_ai.usage.reasoning.output_tokens": whole(call.details("output").get("reasoning_tokens")),
-        "openai.response.service_tier": shown.get("service_tier"),
-        "openai.api.type": {"chat": "chat_completions", "responses": "responses"}.get(
-            str(shown.get("endpoint"))
-        ),
-        "http.request.method": shown.get("method"),
-        "http.response.status_code": whole(shown.get("status")),
-        "url.path": shown.get("path"),
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": whole(usage.input_tokens_details.get("cached_tokens")),
+        "gen_ai.usage.reasoning.output_tokens": whole(usage.output_tokens_details.get("reasoning_tokens")),
+        "openai.request.service_tier": event.service_tier_requested or None,
+        "openai.response.service_tier": event.service_tier,
+        "openai.api.type": {"chat": "chat_completions", "responses": "responses"}.get(event.endpoint or ""),
+        "http.request.method": event.method,
+        "http.response.status_code": event.status,
+        "url.path": event.path,
         "user.id": call.user_id,
     }
-    cost = mapping(shown.get("cost")).get("usd")
     values |= {
         "llmproxy.event_id": call.id,
-        "llmproxy.outcome": shown.get("outcome"),
-        "llmproxy.project_id": shown.get("project_id"),
-        "llmproxy.project_name": shown.get("project_name"),
-        "llmproxy.token_id": shown.get("token_id"),
-        "llmproxy.cost_usd": _number(cost),
-        "llmproxy.usage.source": mapping(shown.get("usage")).get("source"),
+        "llmproxy.outcome": event.outcome,
+        "llmproxy.project_id": event.project_id,
+        "llmproxy.project_name": event.project_name,
+        "llmproxy.token_id": event.token_id,
+        "llmproxy.cost_usd": _number(call.usd),
+        "llmproxy.usage.source": call.usage_source,
     }
-    for field in ("token_metadata", "request_metadata"):
-        for name, value in mapping(shown.get(field)).items():
-            values[f"llmproxy.{field}.{name}"] = str(value)
+    values |= {f"llmproxy.token_metadata.{name}": str(value) for name, value in event.token_metadata.items()}
+    values |= {f"llmproxy.request_metadata.{name}": text for name, text in event.request_metadata.items()}
     for name, value in mapping(call.request).items():
         if name in PARAMETERS and isinstance(value, int | float) and not isinstance(value, bool):
             values[PARAMETERS[name]] = float(value) if name in DOUBLES else value

@@ -1,1 +1,1 @@
-"""Everything that can go wrong between a call and its backend, at random, for as many rounds as wanted."""
+"""Play what can go wrong between a call and its backend, at random, for as many rounds as wanted."""

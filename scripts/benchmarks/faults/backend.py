@@ -1,4 +1,4 @@
-"""The strict CloudWatch server, with a ledger of everything that it ever took."""
+"""Run the strict CloudWatch server, with a ledger of everything that it ever took."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEPT = ("type", "event_id", "writer", "seq", "outcome")
 
 @dataclass
 class Ledger(Logs):
-    """Logs that remember what was put, call by call, also when its stream is gone."""
+    """Keeps logs that remember what was put, call by call, also when its stream is gone."""
 
     taken: list[list[dict[str, Any]]] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Ledger(Logs):
 
 
 class Backend(StrictCloudWatch):
-    """One log group. Its streams may vanish; what was in them stays in the group under another name."""
+    """Holds one log group. Its streams may vanish; what was in them stays in the group under another name."""
 
     def __init__(self, group: str) -> None:
         super().__init__()
@@ -69,11 +69,11 @@ class Backend(StrictCloudWatch):
 
     @property
     def ambiguous(self) -> int:
-        """Calls that were taken without an answer."""
+        """Count the calls that were taken without an answer."""
         return sum(self.happened[fault.name] for fault in AMBIGUOUS)
 
     def delete_streams(self) -> None:
-        """As if somebody had deleted them, except that the proof can still read what was delivered."""
+        """Delete streams as if somebody had, except that the proof can still read what was delivered."""
         with self._lock:
             streams = self.logs.groups[self.group].streams if self.group in self.logs.groups else {}
             for name in list(streams):
@@ -82,6 +82,6 @@ class Backend(StrictCloudWatch):
                     streams[f"gone-{self._gone}"] = streams.pop(name)
 
     def delivered(self) -> list[list[dict[str, Any]]]:
-        """The events of each call that was taken, in the order of arrival."""
+        """Give the events of each call that was taken, in the order of arrival."""
         with self._lock:
             return [list(put) for put in self.ledger.taken]

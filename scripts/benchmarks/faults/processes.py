@@ -1,4 +1,4 @@
-"""The processes that are killed: a proxy and a dispatcher."""
+"""Run the processes that are killed: a proxy and a dispatcher."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PATIENCE = 60.0
 
 
 def environment() -> dict[str, str]:
-    """Nothing of this shell's own settings gets in."""
+    """Give an environment into which nothing of this shell's own settings gets."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DISPATCHER_", "LLMPROXY_"))}
     return kept | AWS
 
 
 class Proxy:
-    """A stand-in for a proxy (see :mod:`scripts.benchmarks.faults.proxy`)."""
+    """Stands in for a proxy (see :mod:`scripts.benchmarks.faults.proxy`)."""
 
     def __init__(self, spool: Path, seed: int, clock: float, accepted: set[str]) -> None:
-        """The calls that go upstream are added to `accepted`."""
+        """Add the calls that go upstream to `accepted`."""
         arguments = [str(spool), str(seed), str(clock)]
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "scripts.benchmarks.faults.proxy", *arguments],
@@ -59,7 +59,7 @@ class Proxy:
         self._reader.join(PATIENCE)
 
     def limit_files(self, size: int) -> None:
-        """No file of the process may grow beyond `size`: a disk that is full. -1 makes room again."""
+        """Let no file of the process grow beyond `size`: a disk that is full. -1 makes room again."""
         _, hard = psutil.Process(self.process.pid).rlimit(psutil.RLIMIT_FSIZE)
         psutil.Process(self.process.pid).rlimit(psutil.RLIMIT_FSIZE, (size, hard))
 
@@ -69,7 +69,7 @@ def command(spool: Path, verb: str, *arguments: str) -> list[str]:
 
 
 def dispatcher(spool: Path, *arguments: str, **settings: Any) -> subprocess.Popen[str]:
-    """A dispatcher; what it says goes to a pipe only where somebody listens."""
+    """Give a dispatcher; what it says goes to a pipe only where somebody listens."""
     return subprocess.Popen(  # noqa: S603 - our own command
         command(spool, "dispatch", *arguments),
         env=environment(),

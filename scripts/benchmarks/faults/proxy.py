@@ -1,4 +1,4 @@
-"""A process in the place of a proxy: it opens calls and records their events, as fast as it may be killed.
+"""Stand in for a proxy: open calls and record their events, as fast as it may be killed.
 
 It uses the proxy's own journal and spool, and none of mitmproxy, whose start would take longer than a round.
 (The tests of the live proxy kill that one.) Each call that went upstream is named on standard output.
@@ -16,8 +16,8 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from store.event import blank_event
-from store.models import rfc3339
+from store.core.event_fields import blank_event
+from store.core.times import rfc3339
 from store.spool import open_spool
 
 RETRY_SECONDS = 0.05
@@ -25,7 +25,7 @@ MOST_TEXT = 4000
 
 
 class Proxy:
-    """Until SIGTERM, which ends it in order."""
+    """Works until SIGTERM, which ends it in order."""
 
     def __init__(self, spool: Path, seed: int, clock: float) -> None:
         self._random = random.Random(seed)  # noqa: S311 - repeatable
@@ -73,7 +73,7 @@ class Proxy:
 
 
 def main() -> None:
-    """``SPOOL SEED CLOCK``: the clock's error in seconds."""
+    """Read ``SPOOL SEED CLOCK`` and run: the clock's error is in seconds."""
     spool, seed, clock = sys.argv[1:]
     # Names of writers begin with the time: they follow the wrong clock, too.
     proxy = Proxy(Path(spool), int(seed), float(clock))

@@ -1,4 +1,4 @@
-"""A CloudWatch Logs of our own that refuses what the service refuses, and fails as it is told to.
+"""Play a CloudWatch Logs that refuses what the service refuses, and fails as it is told to.
 
 Local stand-ins accept calls of too many events, too many bytes or more than a day, and can't be made to
 throttle, cut or lie. This one holds every limit of the API reference that matters to a sender, keeps its

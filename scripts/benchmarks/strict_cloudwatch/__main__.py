@@ -1,4 +1,6 @@
-"""``python -m scripts.benchmarks.strict_cloudwatch``: the server as a process of its own, until it is ended.
+"""Run the server as a process of its own, until it is ended.
+
+It is ``python -m scripts.benchmarks.strict_cloudwatch``.
 
 The first line of standard output is its address. Each line of standard input that then comes is answered
 with one line of JSON: how many calls and events there were so far. It ends when standard input does.

@@ -1,4 +1,4 @@
-"""What can go wrong with a call, as data."""
+"""List what can go wrong with a call, as data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """`rejectedLogEventsInfo` of an answer of 200; each None is left out. The events named are not stored."""
+    """Gives `rejectedLogEventsInfo` of an answer of 200; None is left out.
+
+    The events named are not stored.
+    """
 
     too_old_end: int | None = None
     """One past the last event that is too old."""

@@ -1,4 +1,4 @@
-"""The operations that a sender and a setup need, each a function from its input to its output."""
+"""Run the operations that a sender and a setup need, each a function from its input to its output."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def delete_query(logs: Logs, given: Input) -> Input:
 
 
 def filter_events(logs: Logs, given: Input) -> Input:
-    """Without patterns: a reader that needs one must not believe that it was heeded."""
+    """Filter without patterns: a reader that needs one must not believe that it was heeded."""
     if given.get("filterPattern"):
         raise rules.invalid("this server knows no filter patterns")
     streams = logs.group(given.get("logGroupName")).streams
@@ -183,7 +183,7 @@ def filter_events(logs: Logs, given: Input) -> Input:
 
 
 def get_events(logs: Logs, given: Input) -> Input:
-    """From the head only; the end of the time is exclusive."""
+    """Read from the head only; the end of the time is exclusive."""
     end = given.get("endTime")
     name = given.get("logStreamName", "")
     if name not in logs.group(given.get("logGroupName")).streams:

@@ -1,4 +1,4 @@
-"""What the service refuses, by the API references of PutLogEvents, CreateLogGroup and CreateLogStream."""
+"""Refuse as the service does, by the references of PutLogEvents, CreateLogGroup and CreateLogStream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAM_NAME = re.compile(r"[^:*]{1,512}\Z")
 
 
 class Refused(Exception):
-    """An error answer of the service."""
+    """Is an error answer of the service."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ def invalid(message: str) -> Refused:
 
 
 def check_types(events: Any) -> None:
-    """Raises Refused where the JSON is not of the shape that the service's model has."""
+    """Raise Refused where the JSON is not of the shape that the service's model has."""
     if not isinstance(events, list):
         raise Refused("SerializationException", "logEvents is not a list")
     for event in events:
@@ -46,7 +46,7 @@ def check_types(events: Any) -> None:
 def violation(
     events: Sequence[Mapping[str, Any]], *, now: int | None = None, max_event_bytes: int = MAX_BYTES
 ) -> str | None:
-    """What a whole call is refused for; None where it is not. `now` is in milliseconds since 1970.
+    """Give what a whole call is refused for; None where it is not. `now` is in milliseconds since 1970.
 
     The span counts only events that are themselves within the window; all of them where `now` is None.
     """

@@ -1,4 +1,4 @@
-"""The HTTP side: JSON 1.1 over POST, kept-alive connections, SigV4 looked at but not verified."""
+"""Serve HTTP: JSON 1.1 over POST, kept-alive connections, SigV4 looked at but not verified."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,7 +25,7 @@ SIGNATURE = re.compile(
 
 
 class StrictCloudWatch:
-    """A server on 127.0.0.1. A context manager; :meth:`stop` and :meth:`start` play an outage."""
+    """Serves on 127.0.0.1. A context manager; :meth:`stop` and :meth:`start` play an outage."""
 
     def __init__(
         self,
@@ -34,7 +35,9 @@ class StrictCloudWatch:
         per_second: int | None = None,
         port: int = 0,
     ) -> None:
-        """`keep=False` counts events without keeping them. `per_second` throttles PutLogEvents beyond it.
+        """Take `keep=False` to count events without keeping them.
+
+        `per_second` throttles PutLogEvents beyond it.
 
         `max_event_bytes` counts the 26 bytes of overhead; endpoints of the older limit have 262,144.
         """
@@ -92,14 +95,14 @@ class StrictCloudWatch:
             self._open.clear()
 
     def events(self, group: str, stream: str | None = None) -> list[Event]:
-        """What a group, or one stream of it, holds, in the order of arrival within each stream."""
+        """Give what a group, or one stream of it, holds, in the order of arrival within each stream."""
         with self._lock:
             streams = self.logs.groups[group].streams
             names: Iterable[str] = streams if stream is None else [stream]
             return [event for name in names for event in streams[name]]
 
     def messages(self, group: str, stream: str | None = None) -> list[dict[str, Any]]:
-        """The same, as the JSON objects that they are."""
+        """Give the same, as the JSON objects that they are."""
         return [json.loads(event.message) for event in self.events(group, stream)]
 
     def create(self, group: str, *streams: str) -> None:
@@ -111,7 +114,7 @@ class StrictCloudWatch:
                 OPERATIONS["CreateLogStream"](self.logs, {"logGroupName": group, "logStreamName": stream})
 
     def fault(self, operation: str) -> Fault | None:
-        """What is to befall this call."""
+        """Give what is to befall this call."""
         if operation != "PutLogEvents":
             return None
         with self._lock:
@@ -134,7 +137,7 @@ class StrictCloudWatch:
             return OPERATIONS[operation](self.logs, given)
 
     def check_credentials(self, authorization: str | None) -> None:
-        """Raises rules.Refused without a signature of the right form by a known key."""
+        """Raise rules.Refused without a signature of the right form by a known key."""
         if not authorization:
             raise rules.Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
         found = SIGNATURE.match(authorization)
@@ -194,7 +197,7 @@ class StrictCloudWatch:
         )
 
     def delete(self, what: str, given: dict[str, Any]) -> None:
-        """What a person, or a clean-up job, does behind the sender's back."""
+        """Do what a person, or a clean-up job, does behind the sender's back."""
         with self._lock, contextlib.suppress(rules.Refused):
             OPERATIONS["DeleteLogGroup" if what == "group" else "DeleteLogStream"](self.logs, given)
 
@@ -222,11 +225,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, *_: Any) -> None:
-        """A connection that broke is nothing to report here."""
+        """Say nothing: a connection that broke is nothing to report here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Serves one connection."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -294,6 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "text/html" if html else "application/x-amz-json-1.1")
         self.send_header("content-length", str(len(body)))
+        if not html:
+            self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
         if retry_after is not None:
             self.send_header("retry-after", str(retry_after))
         self.end_headers()
@@ -313,13 +318,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(None)
 
     def _reset(self) -> None:
-        """RST in place of FIN (SO_LINGER of zero seconds)."""
+        """Send RST in place of FIN (SO_LINGER of zero seconds)."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
 
     def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        """Say nothing."""
 
 
 def _error(code: str, message: str) -> bytes:

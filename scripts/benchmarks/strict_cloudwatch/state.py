@@ -1,4 +1,4 @@
-"""Groups, streams and what is in them."""
+"""Hold groups, streams and what is in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.benchmarks.strict_cloudwatch.faults import Rejection
 
 
 class Event(NamedTuple):
-    """One event as it was stored."""
+    """Holds one event as it was stored."""
 
     timestamp: int
     message: str
@@ -21,7 +21,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """One PutLogEvents, in the order of arrival."""
+    """Describes one PutLogEvents, in the order of arrival."""
 
     group: str
     stream: str
@@ -37,7 +37,7 @@ class Put:
 
 @dataclass(slots=True)
 class Group:
-    """One log group."""
+    """Holds one log group."""
 
     settings: dict[str, Any]
     retention: int | None = None
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(slots=True)
 class Logs:
-    """All of it. Not locked: the server lets one call at a time in."""
+    """Holds all of it. Not locked: the server lets one call at a time in."""
 
     keep: bool = True
     """Whether the messages are kept, or only counted (for measurements of a million events)."""
@@ -98,7 +98,7 @@ class Logs:
     def search(
         self, group_name: Any, streams: Iterable[str], start: int | None, end: int | None
     ) -> list[tuple[int, str, Event]]:
-        """(position, stream, event), by time; both ends inclusive, as FilterLogEvents has them."""
+        """Give (position, stream, event), by time; both ends inclusive, as FilterLogEvents has them."""
         group = self.group(group_name)
         found = [
             (position, name, event)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from mitmproxy import exceptions
 
-from addons.management_api.access import FILE_VARIABLE, VARIABLE, is_allowed, management_token
-from store.secret import Secret
+from addons.management_api import access
+from addons.management_api.access import FILE_VARIABLE, VARIABLE, Attempts, is_allowed, management_token
+from store.core.secret import Secret
 
 TOKEN = "f2c5a1" * 8
 
@@ -55,3 +56,33 @@ def test_what_is_missing_or_said_twice_stops_the_start(tmp_path: Path) -> None:
 )
 def test_who_may(authorization: str, allowed: bool) -> None:
     assert is_allowed(authorization, Secret(TOKEN)) is allowed
+
+
+def test_guessing_soon_costs_the_store_nothing() -> None:
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    attempts.succeeded("a good one")
+    tries = 0
+    while attempts.may_try("192.0.2.1", "wrong"):
+        attempts.failed("192.0.2.1")
+        tries += 1
+        assert tries < 10_000
+    assert not attempts.may_try("192.0.2.1", "another")
+    assert attempts.may_try("192.0.2.1", "a good one"), "nobody locks out who shares an address"
+    assert attempts.may_try("192.0.2.2", "wrong")
+    assert attempts.may_try(None, "wrong")
+    now[0] += 3600
+    assert attempts.may_try("192.0.2.1", "wrong")
+
+
+def test_no_more_is_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "MOST_ADDRESSES", 3)
+    monkeypatch.setattr(access, "MOST_GOOD", 2)
+    monkeypatch.setattr(access, "FAILURES", 1.0)
+    attempts = Attempts(lambda: 0.0)
+    for address in "abcd":
+        attempts.failed(address)
+    assert [attempts.may_try(address, "x") for address in "abcd"] == [True, False, False, False]
+    for text in ("first", "second", "third"):
+        attempts.succeeded(text)
+    assert [attempts.may_try("d", text) for text in ("first", "second", "third")] == [False, True, True]

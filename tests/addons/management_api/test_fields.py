@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from addons.management_api.errors import ApiError
 from addons.management_api.fields import Fields, merged
-from store.limits import NONE
+from store.core.errors import Invalid
+from store.tokens import label_limits
+from store.tokens.limits import NONE
+from store.tokens.limits import of as limits_of
 
 
 def fields(value: Any) -> Fields:
@@ -53,7 +56,7 @@ def test_bad_bodies(body: bytes, said: str) -> None:
         ("natural", ["0", "17", None], ["-1", "x", "1.0", 5, "9" * 19]),
         ("limit", ["1", "1000", None], ["0", "1001", 5]),
         ("past", ["2h", "2027-01-31", None], ["soon", 5]),
-        ("expiry", ["never", "30d", "2027-01-31", None], ["soon", 5, "2027-13-01", "999999w"]),
+        ("expiry", ["never", "30d", "2099-01-31", None], ["soon", 5, "2027-13-01", "999999w", "2020-01-31"]),
     ],
 )
 def test_readers(reader: str, good: list[Any], bad: list[Any]) -> None:
@@ -82,6 +85,53 @@ def test_patches_of_pairs_and_limits() -> None:
     changed = fields({"a": {"budgets": {"usd": {"month": "50"}}, "requests_per_minute": None}}).limits("a")
     assert changed(limits).as_dict() == {"budgets": {"usd": {"day": "5", "month": "50"}}}
     assert fields({"a": None}).limits("a")(limits) == NONE
+
+
+def test_patches_of_limits_of_labels() -> None:
+    given = {"team": {"requests_per_minute": 10}, "app": {"budgets": {"usd": {"day": "5"}}}}
+    present = fields({"a": given}).label_limits("a")({})
+    assert label_limits.as_dict(present) == given
+    patch = {"team": None, "app": {"budgets": {"usd": {"month": "50"}}, "max_concurrent": 2}}
+    changed = fields({"a": patch}).label_limits("a")(present)
+    assert label_limits.as_dict(changed) == {
+        "app": {"budgets": {"usd": {"day": "5", "month": "50"}}, "max_concurrent": 2}
+    }
+    assert fields({"a": None}).label_limits("a")(present) == {}
+    with pytest.raises(Invalid, match="write its limits as an object"):
+        fields({"a": {"team": 5}}).label_limits("a")(present)
+
+
+def test_a_project_that_has_ended_gets_other_limits_but_no_other_end_in_the_past() -> None:
+    ended = limits_of({"expires_at": "2020-01-31T00:00:00Z"})
+    changed = fields({"a": {"requests_per_minute": 10}}).limits("a")(ended)
+    assert (changed.requests_per_minute, changed.expires_at) == (10, ended.expires_at)
+    with pytest.raises(ApiError, match="in the past"):
+        fields({"a": {"expires_at": "2020-02-01"}}).limits("a")
+
+
+REFERENCES = ["env:SEARCH_KEY", "file:/run/secrets/openai", "aws-sm:prod/openai", "aws-ssm:/prod/openai"]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_a_reference_is_taken_only_where_an_option_allows_it(reference: str) -> None:
+    found = fields({"a": reference})
+    for globs in ([], ["env:OTHER_*", "file:/etc/*", "aws-sm:test/*", "aws-ssm:/test/*"]):
+        with pytest.raises(ApiError, match="llm_management_keys") as caught:
+            found.api_key("a", globs)
+        assert (caught.value.status, caught.value.param) == (400, "a")
+        assert reference not in caught.value.message
+    allowed = ["env:*_KEY", "file:/run/secrets/*", "aws-sm:prod/*", "aws-ssm:/prod/*"]
+    assert found.api_key("a", allowed) == reference
+
+
+def test_no_path_leads_out_of_a_folder_that_is_allowed() -> None:
+    found = fields({"a": "file:/run/secrets/../../etc/shadow"})
+    with pytest.raises(ApiError):
+        found.api_key("a", ["file:/run/secrets/*"])
+
+
+def test_a_key_itself_needs_no_option() -> None:
+    assert fields({"a": "sk-real"}).api_key("a", []) == "sk-real"
 
 
 json_values = st.recursive(

@@ -19,8 +19,8 @@ from typing import Any
 import genai_prices
 import pytest
 
-from addons.openai.prices import Missing
-from addons.openai.pricing import BUNDLED, Call, Cost, price
+from addons.openai.pricing.prices import Missing
+from addons.openai.pricing.pricing import BUNDLED, Call, Cost, price
 
 PER = {"mtok": 10**6, "mchars": 10**6, "hours": 3600, "kcount": 1000, "each": 1}
 # The last release for Python 3.11 knows fewer models, units and tiers. What it lacks must then be unpriced.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from addons.openai.azure import azure, deployment, is_azure
-from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, Bills, ModelIn, guess, resolve
+from addons.openai.endpoint import Bills, ModelIn
+from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, guess, resolve
+from addons.openai.providers import OPENAI, deployment_in, provider_of
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,20 @@ from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES, ROUTES, Bills, Mo
         ("POST", "/openai/deployments/d/chat/completions", "chat", "inference"),
         ("POST", "/openai/v1/responses", "responses", "inference"),
         ("POST", "/models/chat/completions", "chat", "inference"),
+        ("POST", "/v1/decisions", "decisions", "inference"),
+        ("POST", "/v1/agents", "agents", "storage"),
+        ("POST", "/v1/agents/agent_1", "agents", "storage"),
+        ("POST", "/v1/agents/sessions", "agents", "unmetered"),
+        ("POST", "/v1/agents/sessions/sess_1/events", "agents", "unmetered"),
+        ("POST", "/v1/agents/automations", "agents", "unmetered"),
+        ("GET", "/v1/agents/sessions/sess_1/turns/turn_1", "agents", "storage"),
+        ("POST", "/v1/vaults", "vaults", "storage"),
+        ("POST", "/v1/webhook_endpoints", "administration", "administration"),
+        ("GET", "/v1/webhook_event_types", "administration", "administration"),
+        ("GET", "/v1/safety/alerts/alert_1", "administration", "administration"),
+        ("GET", "/v1/audio/voice_consents", "hosted", "storage"),
+        ("DELETE", "/v1/audio/voices/voice_1", "hosted", "storage"),
+        ("POST", "/v1/chatkit/sessions/cksess_1/cancel", "hosted", "storage"),
         ("POST", "/v1/new/thing", "other", "other"),
         ("TRACE", "/v1/chat/completions", "other", "other"),
         ("GET", "/", "other", "other"),
@@ -153,19 +168,21 @@ def test_what_is_billed_and_where_the_model_is(
 
 
 def test_azure() -> None:
-    assert deployment("/openai/deployments/my-gpt/chat/completions") == "my-gpt"
-    assert deployment("//OpenAI/deployments/my%20gpt/embeddings") == "my gpt"
-    assert deployment("/v1/chat/completions") is None
-    assert is_azure("ACME.openai.azure.com", "/v1/models")
-    assert is_azure("azure.acme.example", "/openai/deployments/x/embeddings")
-    assert not is_azure("api.openai.com", "/v1/chat/completions")
-    assert not is_azure("openai.azure.com.evil.example", "/v1/chat/completions")
-    call = azure("acme.openai.azure.com", "/openai/v1/responses", {"Prod": "gpt-4o"})
-    assert call is not None
-    assert (call.deployment, call.model("prod"), call.model("test"), call.model(None)) == (
+    assert deployment_in("/openai/deployments/my-gpt/chat/completions") == "my-gpt"
+    assert deployment_in("//OpenAI/deployments/my%20gpt/embeddings") == "my gpt"
+    assert deployment_in("/v1/chat/completions") is None
+    assert provider_of("ACME.openai.azure.com", "/v1/models").name == "azure"
+    assert provider_of("azure.acme.example", "/openai/deployments/x/embeddings").name == "azure"
+    assert provider_of("api.openai.com", "/v1/chat/completions") is OPENAI
+    assert provider_of("openai.azure.com.evil.example", "/v1/chat/completions") is OPENAI
+    azure = provider_of("acme.openai.azure.com", "/openai/v1/responses", {"Prod": "gpt-4o"})
+    assert (azure.deployment, azure.model("prod"), azure.model("test"), azure.model(None)) == (
         None,
         "gpt-4o",
         None,
         None,
     )
-    assert azure("api.openai.com", "/v1/responses", {}) is None
+    assert (azure.hides_model("prod"), azure.hides_model("test")) == (False, True)
+    assert azure.credential("k") == ("api-key", "k")
+    assert (OPENAI.model("prod"), OPENAI.hides_model("test")) == (None, False)
+    assert OPENAI.credential("k") == ("authorization", "Bearer k")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from typing import Any
@@ -13,22 +12,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai import endpoints
-from addons.openai.form import read_form
-from addons.openai.objects import (
-    Ref,
-    in_body,
+from addons.openai.http.form import read_form
+from addons.openai.http.members import object_of
+from addons.openai.objects.fields import ANYWHERE, CHAT, RESPONSES, SESSION, USERS_OWN, Field
+from addons.openai.objects.kinds import ROOTS, Ref, place_of
+from addons.openai.objects.made import made
+from addons.openai.objects.references import (
+    References,
+    in_event,
+    in_form,
     in_target,
-    made,
-    place_of,
+    in_value,
     referenced_ids,
 )
-from addons.openai.objects.kinds import ROOTS
-from addons.openai.objects.references import BY_NAME, USERS_OWN
 from tests import corpus
 
 
-def ids(value: Any) -> set[str]:
-    return {ref.id for ref in referenced_ids(value)}
+def ids(value: Any, named: Field = ANYWHERE) -> set[str]:
+    return {ref.id for ref in referenced_ids(value, named)}
+
+
+def in_body(data: bytes, named: Field) -> References:
+    try:
+        return in_value(json.loads(data.decode(), object_pairs_hook=object_of), data, None, named)
+    except (ValueError, RecursionError) as error:
+        return in_value(None, data, str(error), named)
+
+
+def fields_of(path: str) -> Field:
+    return endpoints.resolve("POST", f"/v1{path}").objects
 
 
 @pytest.mark.parametrize(
@@ -85,53 +97,110 @@ def test_objects_in_a_query_and_in_unknown_paths() -> None:
 
 def test_every_route_below_which_objects_are_has_a_kind() -> None:
     """Whoever adds a route to the table is told that its ids have an owner."""
-    elsewhere = "organization projects dashboard usage completions embeddings moderations images"
+    elsewhere = "organization projects dashboard usage completions embeddings moderations images decisions"
     # Of these only some paths have objects.
     partly = "realtime chatkit audio content_provenance_checks"
     free = {*elsewhere.split(), *partly.split()}
     known = {root.split("/")[0] for root in ROOTS}
     for route in endpoints.ROUTES:
+        if route.endpoint.risk == "administration":
+            continue
         first = re.split(r"[/(]", route.path.removeprefix("(?:"))[0]
         assert set(first.rstrip(")").split("|")) - free <= known, route.path
 
 
-REQUESTS: list[tuple[dict[str, Any], set[str]]] = [
-    ({"model": "gpt-4o", "input": "hi", "previous_response_id": "resp_1"}, {"resp_1"}),
-    ({"input": [], "conversation": "conv_1"}, {"conv_1"}),
-    ({"input": [], "conversation": {"id": "conv_1"}}, {"conv_1"}),
-    ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]}, {"file-1"}),
-    ({"input": [{"type": "item_reference", "id": "msg_1"}, {"id": "msg_2"}]}, {"msg_1", "msg_2"}),
-    ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, {"rs_1"}),
-    ({"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "x"}]}, set()),
-    ({"input": [{"type": "message", "id": "msg_1", "role": "assistant", "content": []}]}, set()),
-    ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, {"ig_1"}),
+REQUESTS: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("/responses", {"model": "gpt-4o", "input": "hi", "previous_response_id": "resp_1"}, {"resp_1"}),
+    ("/responses", {"input": [], "conversation": "conv_1"}, {"conv_1"}),
+    ("/responses", {"input": [], "conversation": {"id": "conv_1"}}, {"conv_1"}),
+    ("/responses", {"prompt_cache_options": {"comparison_response_id": "resp_1"}}, {"resp_1"}),
     (
+        "/responses",
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+        {"file-1"},
+    ),
+    (
+        "/responses",
+        {
+            "input": [
+                {"type": "function_call_output", "output": [{"type": "input_image", "file_id": "file-1"}]}
+            ]
+        },
+        {"file-1"},
+    ),
+    (
+        "/responses",
+        {"input": [{"type": "computer_call_output", "output": {"file_id": "file-1"}}]},
+        {"file-1"},
+    ),
+    (
+        "/responses",
+        {"input": [{"type": "item_reference", "id": "msg_1"}, {"id": "msg_2"}]},
+        {"msg_1", "msg_2"},
+    ),
+    ("/responses", {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, {"rs_1"}),
+    ("/responses", {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "x"}]}, set()),
+    ("/responses", {"input": [{"type": "message", "id": "msg_1", "role": "user", "content": []}]}, set()),
+    ("/responses", {"input": [{"type": "image_generation_call", "id": "ig_1"}]}, {"ig_1"}),
+    (
+        "/responses",
         {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1", "vs_2"]}, {"container": "cntr_1"}]},
         {"vs_1", "vs_2", "cntr_1"},
     ),
-    ({"tools": [{"container": {"type": "auto", "file_ids": ["file-1"]}}]}, {"file-1"}),
-    ({"tools": [{"environment": {"type": "container_reference", "container_id": "cntr_1"}}]}, {"cntr_1"}),
     (
+        "/responses",
+        {"tools": [{"type": "namespace", "tools": [{"vector_store_ids": ["vs_1"]}]}]},
+        {"vs_1"},
+    ),
+    ("/responses", {"tools": [{"container": {"type": "auto", "file_ids": ["file-1"]}}]}, {"file-1"}),
+    (
+        "/responses",
+        {"tools": [{"environment": {"type": "container_reference", "container_id": "cntr_1"}}]},
+        {"cntr_1"},
+    ),
+    (
+        "/responses",
         {"tools": [{"environment": {"skills": [{"type": "skill_reference", "skill_id": "skill_1"}]}}]},
         {"skill_1"},
     ),
-    ({"tools": [{"type": "function", "parameters": {"file_id": "x", "properties": {"file_id": {}}}}]}, set()),
-    ({"metadata": {"file_id": "x", "previous_response_id": "y"}}, set()),
-    ({"prompt": {"id": "pmpt_1", "variables": {"file_id": "x", "doc": {"file_id": "file-1"}}}}, {"file-1"}),
-    ({"messages": [{"content": [{"type": "file", "file": {"file_id": "file-1"}}]}]}, {"file-1"}),
-    ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, {"audio_1"}),
-    ({"audio": {"voice": "alloy", "format": "wav"}}, set()),
-    ({"voice": {"id": "voice_1"}}, {"voice_1"}),
-    ({"input_file_id": "file-1", "endpoint": "/v1/embeddings"}, {"file-1"}),
+    ("/responses", {"input": [{"type": "code_interpreter_call", "container_id": "cntr_1"}]}, {"cntr_1"}),
     (
+        "/responses",
+        {
+            "prompt": {
+                "id": "pmpt_1",
+                "variables": {"file_id": "x", "doc": {"type": "input_file", "file_id": "file-1"}},
+            }
+        },
+        {"file-1"},
+    ),
+    ("/responses/compact", {"input": [{"id": "msg_1"}]}, {"msg_1"}),
+    ("/responses/input_tokens", {"previous_response_id": "resp_1"}, {"resp_1"}),
+    ("/responses", {"Previous_Response_ID": "resp_1"}, {"resp_1"}),
+    ("/conversations/conv_1/items", {"items": [{"type": "item_reference", "id": "msg_1"}]}, {"msg_1"}),
+    (
+        "/chat/completions",
+        {"messages": [{"content": [{"type": "file", "file": {"file_id": "file-1"}}]}]},
+        {"file-1"},
+    ),
+    ("/chat/completions", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, {"audio_1"}),
+    ("/chat/completions", {"audio": {"voice": "alloy", "format": "wav"}}, set()),
+    ("/chat/completions", {"audio": {"voice": {"id": "voice_1"}}}, {"voice_1"}),
+    ("/completions", {"model": "ft:babbage-002:a"}, {"ft:babbage-002:a"}),
+    ("/audio/speech", {"voice": {"id": "voice_1"}}, {"voice_1"}),
+    ("/batches", {"input_file_id": "file-1", "endpoint": "/v1/embeddings"}, {"file-1"}),
+    (
+        "/fine_tuning/jobs",
         {"training_file": "file-1", "validation_file": "file-2", "model": "ft:gpt-4o:a"},
         {"file-1", "file-2", "ft:gpt-4o:a"},
     ),
     (
+        "/threads/runs",
         {"assistant_id": "asst_1", "thread": {"messages": [{"attachments": [{"file_id": "file-1"}]}]}},
         {"asst_1", "file-1"},
     ),
     (
+        "/assistants",
         {
             "tool_resources": {
                 "code_interpreter": {"file_ids": ["file-1"]},
@@ -140,19 +209,87 @@ REQUESTS: list[tuple[dict[str, Any], set[str]]] = [
         },
         {"file-1", "vs_1"},
     ),
-    ({"data_source": {"source": {"type": "file_id", "id": "file-1"}}}, {"file-1"}),
-    ({"data_source": {"source": {"type": "stored_completions", "metadata": {}}}}, {"stored_completions"}),
-    ({"video": {"id": "video_1"}, "prompt": "x"}, {"video_1"}),
-    ({"image": [{"file_id": "file-1"}]}, {"file-1"}),
-    ({"Previous_Response_ID": "resp_1"}, {"resp_1"}),
+    ("/threads/t/messages", {"content": [{"image_file": {"file_id": "file-1"}}]}, {"file-1"}),
+    ("/vector_stores", {"file_ids": ["file-1"]}, {"file-1"}),
+    ("/vector_stores/vs_1/files", {"file_id": "file-1"}, {"file-1"}),
+    ("/vector_stores/vs_1/file_batches", {"files": [{"file_id": "file-1"}]}, {"file-1"}),
+    ("/containers", {"file_ids": ["file-1"]}, {"file-1"}),
+    ("/evals/e/runs", {"data_source": {"source": {"type": "file_id", "id": "file-1"}}}, {"file-1"}),
+    (
+        "/evals/e/runs",
+        {"data_source": {"source": {"type": "stored_completions", "metadata": {}}}},
+        {"stored_completions"},
+    ),
+    ("/videos/edits", {"video": {"id": "video_1"}, "prompt": "x"}, {"video_1"}),
+    ("/images/edits", {"image": [{"file_id": "file-1"}]}, {"file-1"}),
+    ("/realtime/client_secrets", {"session": {"audio": {"output": {"voice": {"id": "v_1"}}}}}, {"v_1"}),
+    ("/new/thing", {"outer": [{"inner": {"file_id": "file-1"}}]}, {"file-1"}),
 ]
 
 
-@pytest.mark.parametrize(("body", "expected"), REQUESTS)
-def test_objects_in_a_body(body: dict[str, Any], expected: set[str]) -> None:
-    assert ids(body) == expected
-    found = in_body([], json.dumps(body).encode())
+@pytest.mark.parametrize(("path", "body", "expected"), REQUESTS)
+def test_objects_in_a_body(path: str, body: dict[str, Any], expected: set[str]) -> None:
+    named = fields_of(path)
+    assert ids(body, named) == expected
+    found = in_body(json.dumps(body).encode(), named)
     assert ({ref.id for ref in found.refs}, found.unclear) == (expected, None)
+
+
+NAMES = {
+    **{"thread_id": "x", "session_id": "x", "turn_id": "x", "run_id": "x", "conversation_id": "x"},
+    **{"file_id": "x", "file_ids": ["x"], "container": "x", "conversation": "x", "response_id": "x"},
+    **{"previous_response_id": "x", "vector_store_ids": ["x"], "assistant_id": "x", "model": "ft:x"},
+}
+"""What clients and users call things of their own, as the API calls its objects elsewhere."""
+OWN: list[tuple[str, dict[str, Any]]] = [
+    ("/responses", {"client_metadata": NAMES}),
+    ("/responses", {"metadata": NAMES}),
+    ("/responses", {"thread_id": "x", "run_id": "x", "session_id": "x", "file_id": "x"}),
+    ("/responses", {"tools": [{"type": "function", "parameters": {"properties": NAMES, **NAMES}}]}),
+    ("/responses", {"tools": [{"type": "mcp", "headers": NAMES, "server_url": "x"}]}),
+    ("/responses", {"tools": [{"type": "file_search", "filters": {"type": "eq", "key": "file_id"}}]}),
+    ("/responses", {"text": {"format": {"type": "json_schema", "schema": NAMES}}}),
+    ("/responses", {"prompt": {"id": "pmpt_1", "variables": {**NAMES, "free": NAMES}}}),
+    ("/responses", {"input": [{"type": "function_call", "id": "fc_1", "arguments": json.dumps(NAMES)}]}),
+    ("/responses", {"input": [{"type": "function_call_output", "output": json.dumps(NAMES)}]}),
+    (
+        "/responses",
+        {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", "m": NAMES}]}]},
+    ),
+    ("/responses", {"input": [{"type": "file_search_call", "id": "fs_1", "results": [{"file_id": "x"}]}]}),
+    ("/responses", {"input": [{"role": "user", "content": [{"annotations": [{"file_id": "x"}]}]}]}),
+    ("/responses", {"input": [{"type": "mcp_call", "id": "m_1", "arguments": NAMES, "status": "completed"}]}),
+    (
+        "/chat/completions",
+        {"metadata": NAMES, "client_metadata": NAMES, "extra": NAMES, **NAMES, "model": "x"},
+    ),
+    ("/chat/completions", {"messages": [{"role": "tool", "content": json.dumps(NAMES)}]}),
+    ("/chat/completions", {"messages": [{"tool_calls": [{"function": {"arguments": json.dumps(NAMES)}}]}]}),
+    ("/chat/completions", {"tools": [{"function": {"parameters": {"properties": NAMES}}}]}),
+    ("/chat/completions", {"response_format": {"json_schema": {"schema": NAMES}}}),
+    ("/embeddings", {"input": "x", "metadata": NAMES, "file_id": "x"}),
+    ("/vector_stores", {"metadata": NAMES}),
+    ("/vector_stores/vs_1/files", {"attributes": NAMES}),
+    ("/vector_stores/vs_1/search", {"query": "x", "filters": {"key": "file_id", "value": "x"}}),
+    ("/conversations", {"metadata": NAMES}),
+    ("/threads", {"metadata": NAMES, "thread_id": "x"}),
+    ("/assistants", {"metadata": NAMES, "tools": [{"function": {"parameters": NAMES}}]}),
+    ("/evals/e/runs", {"data_source": {"source": {"type": "file_content", "content": [{"item": NAMES}]}}}),
+    ("/fine_tuning/jobs", {"integrations": [{"wandb": NAMES}], "metadata": NAMES}),
+    ("/batches", {"metadata": NAMES}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), OWN)
+def test_what_clients_call_things_of_their_own_is_no_object(path: str, body: dict[str, Any]) -> None:
+    named = fields_of(path)
+    assert (ids(body, named), in_body(json.dumps(body).encode(), named).unclear) == (set(), None)
+
+
+@pytest.mark.parametrize("body", [{"type": "response.create", "client_metadata": NAMES, **OWN[1][1]}])
+def test_the_same_in_an_event_of_a_socket(body: dict[str, Any]) -> None:
+    named = endpoints.resolve("GET", "/v1/responses", upgrade=True).objects
+    assert in_event(json.dumps(body).encode(), named).refs == ()
 
 
 def test_a_realtime_session_has_ids_of_its_own() -> None:
@@ -160,32 +297,29 @@ def test_a_realtime_session_has_ids_of_its_own() -> None:
         "type": "response.create",
         "response": {"conversation": "none", "input": [{"type": "item_reference", "id": "i"}]},
     }
-    assert referenced_ids(event, session=True) == []
-    assert referenced_ids({"type": "response.cancel", "response_id": "resp_1"}, session=True) == []
-    assert ids({"item": {"content": [{"file_id": "file-1"}]}}) == {"file-1"}
+    assert referenced_ids(event, SESSION) == []
+    assert referenced_ids({"type": "response.cancel", "response_id": "resp_1"}, SESSION) == []
+    assert ids({"item": {"content": [{"file_id": "file-1"}]}}, SESSION) == {"file-1"}
 
 
 def test_bodies_that_hide_a_reference() -> None:
     twice = b'{"previous_response_id": "resp_1", "previous_response_id": "resp_2"}'
-    assert {ref.id for ref in in_body([], twice).refs} == {"resp_1", "resp_2"}
+    assert {ref.id for ref in in_body(twice, RESPONSES).refs} == {"resp_1", "resp_2"}
     escaped = b'{"previous\\u005fresponse\\u005fid": "resp_1"}'
-    assert {ref.id for ref in in_body([], escaped).refs} == {"resp_1"}
+    assert {ref.id for ref in in_body(escaped, RESPONSES).refs} == {"resp_1"}
     wide = '{"previous_response_id": "resp_1"}'.encode("utf-16")
-    assert {ref.id for ref in in_body([], wide).refs} == {"resp_1"}
-    coded = gzip.compress(escaped)
-    assert {ref.id for ref in in_body([("content-encoding", "gzip")], coded).refs} == {"resp_1"}
-    assert in_body([("content-encoding", "rot13")], coded).unclear
-    assert in_body([], b'{"file_id": ').unclear
+    assert in_body(wide, RESPONSES).unclear
+    assert in_body(b'{"file_id": ', RESPONSES).unclear
 
 
 def test_bodies_that_need_not_be_parsed() -> None:
     def found(body: bytes) -> set[str]:
-        return {ref.id for ref in in_body([], body, endpoint="chat").refs}
+        return {ref.id for ref in in_body(body, CHAT).refs}
 
     assert found(b'{"messages": [{"content": "hi", "tool_call_id": "x"}]}') == set()
     assert found(b'{"messages": [{"content": [{"file": {"FILE_ID": "file-1"}}]}]}') == {"file-1"}
-    assert found(b'{"messages": [{"file\\u005fid": "file-1"}]}') == {"file-1"}
-    assert found('{"model": "ft:gpt-4o:a"}'.encode("utf-16")) == {"ft:gpt-4o:a"}
+    assert found(b'{"messages": [{"content": [{"file\\u005fid": "file-1"}]}]}') == {"file-1"}
+    assert in_body('{"model": "ft:gpt-4o:a"}'.encode("utf-16"), CHAT).unclear
     assert found(b'{"messages": [{"audio": {"id": "audio_1"}}]}') == {"audio_1"}
 
 
@@ -193,7 +327,7 @@ def test_objects_in_a_form() -> None:
     def form(name: str, value: str) -> set[str]:
         body = f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n--B--\r\n'
         read = read_form(body.encode(), "multipart/form-data; boundary=B")
-        return {ref.id for ref in in_body([], b"", read).refs}
+        return {ref.id for ref in in_form(read, ANYWHERE).refs}
 
     assert form("video[id]", "video_1") == {"video_1"}
     assert form("characters[][id]", "char_1") == {"char_1"}
@@ -215,11 +349,17 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.sampled_from(sorted(BY_NAME)), st.text("abc_", min_size=6, max_size=9))
+@given(
+    JSON,
+    st.sampled_from(
+        sorted(name for name, each in ANYWHERE.members.items() if each.kind and each.text and name != "model")
+    ),
+    st.text("abc_", min_size=6, max_size=9),
+)
 def test_a_reference_is_found_at_any_depth(value: Any, name: str, id_: str) -> None:
     body = {"outer": [value, {"inner": {name: id_}}]}
     assert id_ in ids(body)
-    assert id_ in {ref.id for ref in in_body([], json.dumps(body).encode()).refs}
+    assert id_ in {ref.id for ref in in_body(json.dumps(body).encode(), ANYWHERE).refs}
 
 
 @given(JSON, st.sampled_from(sorted(USERS_OWN)))
@@ -230,7 +370,10 @@ def test_what_users_call_so_is_none(value: Any, name: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_no_body_is_too_strange(data: bytes) -> None:
-    asked = [*in_body([], data).refs, *in_target("/" + data.decode("latin-1"), data.decode("latin-1"))]
+    asked = [
+        *in_body(data, ANYWHERE).refs,
+        *in_target("/" + data.decode("latin-1"), data.decode("latin-1")),
+    ]
     assert all(ref.id and isinstance(ref.id, str) for ref in asked)
 
 
@@ -244,10 +387,27 @@ def test_the_recorded_traffic() -> None:
         assert [ref.id for ref in refs][:1] == (
             [place.id] if place and place.id else [ref.id for ref in refs][:1]
         )
-        headers = [(name, str(value)) for name, value in dict(exchange.get("request_headers") or {}).items()]
-        body = in_body([h for h in headers if h[0].lower() == "content-type"], corpus.request_body(exchange))
+        named = endpoints.guess(exchange["method"], target.path).objects
+        body = in_body(corpus.request_body(exchange), named)
         found += len(refs) + len(body.refs)
         output = corpus.summary(exchange).output
         made_ids += len(made(exchange["method"], target.path, output, None))
     assert found > 200
     assert made_ids > 300
+
+
+def test_what_cannot_be_read_is_unclear_and_not_harmless() -> None:
+    """A message that may name objects, and is no JSON, must not pass as one that names none."""
+    event = b'{"type": "response.create", "response": {"previous_response_id": "resp_1"'
+    assert in_event(event, RESPONSES).unclear == "the event is no JSON"
+    assert in_event(b"[" * 100_000 + b'"previous_response_id"', RESPONSES).unclear == "the event is no JSON"
+    assert not in_event(b"{" * 10, RESPONSES).unclear, "nothing in it can name anything"
+
+
+def test_a_field_of_a_form_that_only_looks_like_json_is_text() -> None:
+    form = read_form(
+        b"--b\r\nContent-Disposition: form-data; name=input_reference\r\n\r\n{file-1\r\n"
+        b"--b\r\nContent-Disposition: form-data; name=file_id\r\n\r\nfile-2\r\n--b--\r\n",
+        "multipart/form-data; boundary=b",
+    )
+    assert [ref.id for ref in in_form(form, ANYWHERE).refs] == ["file-2"]

@@ -9,14 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.openai.objects import (
-    Made,
-    Ref,
-    deleted,
-    made,
-    not_found,
-)
+from addons.openai.objects.kinds import Ref, not_found
 from addons.openai.objects.listing import next_query, widened, without
+from addons.openai.objects.made import Made, deleted, made
 from addons.openai.objects.watch import Watch
 
 

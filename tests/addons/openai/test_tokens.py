@@ -5,6 +5,8 @@ The overheads were derived from recorded calls; `scripts/bench accuracy` compare
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from addons.openai import tokens
@@ -262,7 +264,74 @@ def test_parallel_calls_are_written_as_one() -> None:
 @pytest.mark.parametrize(("model", "end"), [(OLD, 1), ("gpt-4-0613", 2), (O_SERIES, 4), (GPT5, 4)])
 def test_a_text_in_responses(model: str, end: int) -> None:
     found = tokens.count("responses", model, {"input": "Hi"}, response(said()))
-    assert (found.output_tokens, found.source) == (2 + end, "tokenizer")
+    assert found.output_tokens == 2 + end
+    assert found.missing == (["output_overhead"] if model == GPT5 else [])
+
+
+def test_a_text_of_gpt5_in_responses_with_a_schema() -> None:
+    """As recordings of gpt-5.6 show it, three of three."""
+    schema = {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}}
+    found = tokens.count("responses", "gpt-5.6-terra", {"input": "Hi", "text": schema}, response(said()))
+    assert found.output_tokens == 2 + 8
+
+
+THOUGHT = "The user wants a greeting, so I greet."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Hi there", "reasoning_content": THOUGHT},  # DeepSeek, SGLang
+        {"content": "Hi there", "reasoning": THOUGHT},  # vLLM, Groq
+        {"content": "Hi there", "reasoning": THOUGHT, "reasoning_content": THOUGHT},
+        {"content": "Hi there", "thinking": THOUGHT},  # Ollama
+        {"content": "Hi there", "reasoning": THOUGHT, "reasoning_details": [{"type": "x", "text": THOUGHT}]},
+        # OpenRouter
+        {"content": "Hi there", "reasoning_details": [{"type": "reasoning.text", "text": THOUGHT}]},
+        {"content": "Hi there", "reasoning_details": [{"type": "reasoning.summary", "summary": THOUGHT}]},
+        {"content": "Hi there", "thinking_blocks": [{"type": "thinking", "thinking": THOUGHT}]},  # LiteLLM
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]},
+                     {"type": "text", "text": "Hi there"}]},  # Mistral
+        {"content": [{"type": "text", "text": THOUGHT}, {"type": "text", "text": "Hi there"}]},
+    ],
+)  # fmt: skip
+def test_visible_reasoning_in_chat_is_output(message: dict[str, Any]) -> None:
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    found = tokens.count("chat", OLD, {"messages": [{"role": "user", "content": "Hi"}]}, answer)
+    assert found.output_tokens == n(THOUGHT) + 2
+    assert found.complete
+
+
+def test_visible_reasoning_in_responses_is_output() -> None:
+    shown = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": THOUGHT}]}
+    found = tokens.count("responses", OLD, {"input": "Hi"}, response(shown, said()))
+    assert (found.output_tokens, found.missing) == (n(THOUGHT) + 2 + 1, [])
+    hidden = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Greets."}]}
+    found = tokens.count("responses", OLD, {"input": "Hi"}, response(hidden, said()))
+    assert (found.output_tokens, found.missing) == (2 + 1, ["reasoning"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts", "generated"),
+    [
+        ("Hel", ["Hello world"], ["lo world"]),
+        ("Once upon", ["Once upon a time"], [" a time"]),
+        (["Hel", "Wor"], ["Hello", "World"], ["lo", "ld"]),
+        ("", ["Hi"], ["Hi"]),
+    ],
+)
+def test_an_echoed_prompt_that_ends_within_a_word(
+    prompt: Any, texts: list[str], generated: list[str]
+) -> None:
+    answer = {"choices": [{"text": text, "finish_reason": "length"} for text in texts]}
+    found = tokens.count("completions", OLD, {"prompt": prompt, "echo": True}, answer)
+    assert (found.output_tokens, found.approximate) == (sum(map(n, generated)), [])
+
+
+def test_an_echo_of_token_ids_is_approximate() -> None:
+    answer = {"choices": [{"text": "Hello world", "finish_reason": "length"}]}
+    found = tokens.count("completions", OLD, {"prompt": [9906], "echo": True}, answer)
+    assert (found.output_tokens, found.approximate) == (1, ["echo"])
 
 
 def test_a_text_in_responses_that_might_have_been_a_call() -> None:

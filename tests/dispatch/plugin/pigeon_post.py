@@ -1,9 +1,6 @@
 """A sink of another package: the twenty lines that docs/dispatch.md shows."""
 
-from dispatch.errors import Unavailable
-from dispatch.message import encode, message
-from dispatch.options import Option, path
-from dispatch.sinks import Parcel, Plan
+from llmproxy.sinks import Option, Parcel, Plan, Unavailable, encode, message, path
 
 
 class PigeonSink:

@@ -6,8 +6,9 @@ import pytest
 
 from store.audit.log import AuditLog
 from store.audit.origin import Origin
-from store.engine import Connection, engine_of
-from store.location import StoreLocation
+from store.database.engine import Connection
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
 
 ORIGIN = Origin("os:alice@build-7", "192.0.2.7")
 

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
-from store import master_key
 from store.audit import log as audit_log
 from store.audit.origin import Origin, address, of_process
 from store.audit.record import Record
-from store.database import connect, create
-from store.errors import Conflict, Invalid, NotFound, StoreError
-from store.limits import Limits
-from store.location import StoreLocation
-from store.migrations import migrations
-from store.models import Selection, TokenOrder
-from store.tokens import TokenStore
+from store.core.errors import Conflict, Invalid, NotFound, StoreError
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.keys import master_key
+from store.tokens.limits import Limits
+from store.tokens.models import Selection, TokenOrder
+from store.tokens.store import TokenStore
 from tests.store.audit.conftest import written
+from tests.store.earlier_schemas import make_earlier
 from tests.store.uses import use
 
 KEY = "sk-live-1234567890"
@@ -204,11 +203,12 @@ def test_addresses(text: str | None, expected: str | None) -> None:
 
 
 def test_a_store_from_before_the_log_is_upgraded(path: Path) -> None:
-    create(path)
-    old = Database(connect(path))
-    migrations.apply(old, stop_before="m007_audit")
-    row = {"api_key": "plain:k", "active": 1, "created_at": "2026-01-01T00:00:00.000Z"}
-    old.table("projects").insert({"id": "p1", "name": "acme", **row, "updated_at": row["created_at"]})
+    path.parent.mkdir()
+    make_earlier("sqlite", str(path), "m009_objects")
+    now = "2026-01-01T00:00:00.000Z"
+    old = engine_of(path).connect()
+    row = {"id": "p1", "name": "acme", "api_key": "plain:k", "active": 1}
+    old.insert("projects", [row | {"created_at": now, "updated_at": now}])
     old.close()
     store = TokenStore.open(path)
     assert store.audit.verify().whole
@@ -220,7 +220,7 @@ def test_a_store_from_before_the_log_is_upgraded(path: Path) -> None:
 WRITE = """
 import sys
 from datetime import timedelta
-from store.tokens import TokenStore
+from store.tokens.store import TokenStore
 store = TokenStore.open(sys.argv[1])
 for number in range(5):
     token, _ = store.create_token("acme")

@@ -11,9 +11,10 @@ import pytest
 from store.audit.log import AuditLog, Entry, Wanted, changed
 from store.audit.origin import Origin
 from store.audit.record import GENESIS
-from store.engine import Connection, engine_of
-from store.errors import StoreError
-from store.location import StoreLocation
+from store.core.errors import StoreError
+from store.database.engine import Connection
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
 from tests.store.audit.conftest import ORIGIN
 
 DAY = 86_400

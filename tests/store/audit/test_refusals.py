@@ -11,10 +11,11 @@ import pytest
 from store.audit import refusals
 from store.audit.log import AuditLog
 from store.audit.record import Record
-from store.audit.refusals import BURST, MOST, OTHERS, PER_MINUTE, Refusals
-from store.engine import Connection, engine_of
-from store.errors import StoreUnavailable
-from store.location import StoreLocation
+from store.audit.refusals import BURST, MOST, OTHERS, PER_MINUTE, AuthFailures
+from store.core.errors import StoreUnavailable
+from store.database.engine import Connection
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
 from tests.live.harness import wait_for
 
 
@@ -35,10 +36,10 @@ def clock() -> Clock:
 @pytest.fixture
 def noted(
     place: StoreLocation, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Refusals]:
+) -> Iterator[AuthFailures]:
     monkeypatch.setattr(refusals, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(refusals, "RETRY_SECONDS", 0.01)
-    noted = Refusals(engine_of(place), clock=clock)
+    noted = AuthFailures(engine_of(place), clock=clock)
     yield noted
     noted.close()
 
@@ -51,7 +52,7 @@ def rows(log: AuditLog) -> Rows:
     return lambda: list(log.records())
 
 
-def test_a_refusal_is_on_record_at_once(noted: Refusals, rows: Rows, log: AuditLog) -> None:
+def test_a_refusal_is_on_record_at_once(noted: AuthFailures, rows: Rows, log: AuditLog) -> None:
     noted.note("revoked", "192.0.2.1", project_id="p1", token_id="t1")
     (row,) = wait_for(rows, "a row")
     assert (row.action, row.outcome, row.reason) == ("auth.refused", "refused", "revoked")
@@ -60,14 +61,14 @@ def test_a_refusal_is_on_record_at_once(noted: Refusals, rows: Rows, log: AuditL
     assert log.verify().whole
 
 
-def test_those_that_follow_are_one_row_a_minute(noted: Refusals, rows: Rows, clock: Clock) -> None:
+def test_those_that_follow_are_one_row_a_minute(noted: AuthFailures, rows: Rows, clock: Clock) -> None:
     noted.note("unknown", "192.0.2.1")
     wait_for(rows, "the first row")
     for _ in range(500):
         noted.note("unknown", "192.0.2.1")
     noted.note("unknown", "192.0.2.2")
     wait_for(lambda: len(rows()) == 2, "a row of the other address")
-    assert noted.waiting == 500
+    wait_for(lambda: noted.waiting == 500, "the others to wait")
     clock.now += 61
     last = wait_for(lambda: rows()[2:], "a row of the rest")[0]
     assert (last.address, last.count) == ("192.0.2.1", 500)
@@ -75,7 +76,7 @@ def test_those_that_follow_are_one_row_a_minute(noted: Refusals, rows: Rows, clo
     assert last.since <= last.at
 
 
-def test_what_waits_is_written_at_the_end(noted: Refusals, rows: Rows) -> None:
+def test_what_waits_is_written_at_the_end(noted: AuthFailures, rows: Rows) -> None:
     noted.note("unknown", "192.0.2.1")
     wait_for(rows, "the first row")
     noted.note("unknown", "192.0.2.1")
@@ -84,7 +85,7 @@ def test_what_waits_is_written_at_the_end(noted: Refusals, rows: Rows) -> None:
 
 
 def test_a_flood_from_many_addresses_is_bounded_and_counted(
-    noted: Refusals, rows: Rows, clock: Clock
+    noted: AuthFailures, rows: Rows, clock: Clock
 ) -> None:
     for minute in range(3):
         for number in range(2_000):
@@ -101,7 +102,7 @@ def test_a_flood_from_many_addresses_is_bounded_and_counted(
 
 
 def test_a_store_that_is_away_costs_no_count(
-    noted: Refusals, rows: Rows, path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    noted: AuthFailures, rows: Rows, path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = path.with_name("away")
     path.rename(away)
@@ -137,7 +138,7 @@ def test_what_comes_while_a_write_fails_is_counted(
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(engine, "connect", connect)
-    noted = Refusals(engine)
+    noted = AuthFailures(engine)
     noted.note("unknown", "192.0.2.1")
     wait_for(lambda: len(rows()) == 2, "two rows")
     noted.close()
@@ -145,7 +146,7 @@ def test_what_comes_while_a_write_fails_is_counted(
 
 
 def test_what_is_lost_at_the_end_is_told(
-    noted: Refusals, path: Path, caplog: pytest.LogCaptureFixture
+    noted: AuthFailures, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.unlink()
     noted.note("unknown", None)
@@ -166,14 +167,14 @@ def test_the_end_does_not_wait_for_a_store_that_hangs(
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(engine, "connect", connect)
-    noted = Refusals(engine)
+    noted = AuthFailures(engine)
     noted.note("unknown", None)
     noted.close()
     assert "1 refused authentications are not in the audit log" in caplog.text
     goes_on.set()
 
 
-def test_threads_may_note_at_once(noted: Refusals, rows: Rows) -> None:
+def test_threads_may_note_at_once(noted: AuthFailures, rows: Rows) -> None:
     def note() -> None:
         for _ in range(1_000):
             noted.note("missing", None)

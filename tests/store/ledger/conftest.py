@@ -1,4 +1,4 @@
-"""A store with a project, and clerks whose clock stands still until it is moved."""
+"""A store with a project, and workers whose clock stands still until it is moved."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from store import limits
-from store.engine import Row, engine_of
-from store.ledger import Ask, Clerk, Finished, topups
-from store.limits import NANO
-from store.location import StoreLocation
-from store.lookup import lookup_of
-from store.models import Grant
-from store.tokens import TokenStore
+from store.database.engine import Row
+from store.database.engines import engine_of
+from store.database.location import StoreLocation
+from store.ledger import Finished, LedgerWorker, ReservationRequest, topups
+from store.tokens import amounts, limits
+from store.tokens.amounts import NANO
+from store.tokens.lookups import lookup_of
+from store.tokens.models import Grant
+from store.tokens.store import TokenStore
 from tests.store.engines import found
 
 NOON = 1_790_000_000.0 // 86400 * 86400 + 43200
@@ -31,7 +32,7 @@ class Ledger:
     place: StoreLocation
     store: TokenStore
     now: float = NOON
-    clerks: list[Clerk] = field(default_factory=list)
+    workers: list[LedgerWorker] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -39,10 +40,10 @@ class Ledger:
         assert self.place.path is not None
         return self.place.path
 
-    def clerk(self) -> Clerk:
-        clerk = Clerk(engine_of(self.place), clock=lambda: self.now)
-        self.clerks.append(clerk)
-        return clerk
+    def worker(self) -> LedgerWorker:
+        worker = LedgerWorker(engine_of(self.place), clock=lambda: self.now)
+        self.workers.append(worker)
+        return worker
 
     def grant(
         self,
@@ -64,8 +65,8 @@ class Ledger:
         assert grant
         return grant
 
-    def ask(self, grant: Grant, *, tokens: int = 0, usd: float = 0, **rest: Any) -> Ask:
-        return Ask(f"call-{next(self._numbers)}", grant, tokens, round(usd * NANO), **rest)
+    def ask(self, grant: Grant, *, tokens: int = 0, usd: float = 0, **rest: Any) -> ReservationRequest:
+        return ReservationRequest(f"call-{next(self._numbers)}", grant, tokens, round(usd * NANO), **rest)
 
     def rows(self, sql: str, **values: Any) -> list[Row]:
         connection = engine_of(self.place).connect()
@@ -76,10 +77,10 @@ class Ledger:
 
     def top_up(self, subject: str, text: str) -> None:
         connection = engine_of(self.place).connect()
-        topups.add(connection, subject, limits.parse_budget(text), at=self.now)
+        topups.add(connection, subject, amounts.parse_budget(text), at=self.now)
         connection.close()
 
-    def finished(self, ask: Ask, **known: Any) -> Finished:
+    def finished(self, ask: ReservationRequest, **known: Any) -> Finished:
         known = {"total_tokens": ask.tokens, "nano_usd": ask.nano_usd, "outcome": "ok"} | known
         return Finished(
             ask.call_id, ask.grant.token.id, ask.grant.project.id, self.now, endpoint="chat", **known
@@ -91,10 +92,10 @@ def ledger(place: StoreLocation, store: TokenStore) -> Iterator[Ledger]:
     store.create_project("acme", "sk-live-1234567890")
     ledger = Ledger(place, store)
     yield ledger
-    for clerk in ledger.clerks:
-        clerk.close()
+    for worker in ledger.workers:
+        worker.close()
 
 
 @pytest.fixture
-def clerk(ledger: Ledger) -> Clerk:
-    return ledger.clerk()
+def worker(ledger: Ledger) -> LedgerWorker:
+    return ledger.worker()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from store.ledger import Ask
-from store.limits import PERIODS, USD, Limits
-from store.tokens import TokenStore
+from store.ledger import ReservationRequest
+from store.tokens.amounts import USD
+from store.tokens.calendar import PERIODS
+from store.tokens.limits import Limits
+from store.tokens.store import TokenStore
 
 AMOUNTS = st.integers(0, 2) | st.integers(0, 60)
 FEW = st.none() | st.integers(1, 6)
@@ -33,9 +35,9 @@ LIMITS = st.fixed_dictionaries(
 class Call:
     """A call as the model knows it."""
 
-    ask: Ask
+    ask: ReservationRequest
     at: float
-    clerk: int | None
+    worker: int | None
     """None once that has died."""
     tokens: int
     nano_usd: int

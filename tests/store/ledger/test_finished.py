@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from store.event import blank_event
+from store.core.event_fields import blank_event, read_call
 from store.ledger.finished import finished_of
-from tests.store.test_rollups import event
+from tests.events import typed
+from tests.store.usage.test_rollups import event
 
 
 def of(**fields: Any) -> Any:
-    found = finished_of({**blank_event(), **event(), "event_id": "e", "status": 200, "seq": 3, **fields})
-    assert found is not None
-    return found
+    read = read_call({**blank_event(), **event(), "event_id": "e", "status": 200, "seq": 3, **fields})
+    assert read is not None
+    return finished_of(read)
 
 
 def test_a_call_that_was_answered() -> None:
@@ -26,13 +27,11 @@ def test_a_call_that_was_answered() -> None:
         "gpt-4o-mini",
         "chat",
     )
-    assert (call.input_tokens, call.cached_tokens, call.output_tokens) == (10, 4, 5)
+    assert (call.input_tokens, call.output_tokens) == (10, 5)
     assert (call.total_tokens, call.nano_usd, call.at_least, call.request) == (15, 11_100, False, True)
     assert call.at == 1_795_604_399.999
     assert call.line.figures["calls"] == 1
-    numbered = finished_of(event(), seq=9)
-    assert numbered is not None
-    assert numbered.seq == 9
+    assert finished_of(typed(event()), seq=9).seq == 9
 
 
 NO_USAGE: dict[str, Any] = {"usage": None, "cost": None}
@@ -59,8 +58,7 @@ def test_what_is_billed(fields: dict[str, Any], tokens: int | None, nano: int | 
 
 def test_an_upstream_that_was_never_reached_costs_nothing() -> None:
     record = event(**NO_USAGE, outcome="upstream_aborted", status=None)
-    call = finished_of(record, sent=False)
-    assert call is not None
+    call = finished_of(typed(record), sent=False)
     assert (call.total_tokens, call.nano_usd) == (0, 0)
 
 
@@ -77,4 +75,4 @@ def test_a_session_is_no_request_and_no_line() -> None:
 
 @pytest.mark.parametrize("kind", ["llm_proxy_writer", "llm_proxy_dropped", "llm_proxy_repricing", None])
 def test_other_records_are_nothing(kind: str | None) -> None:
-    assert finished_of({"type": kind}) is None
+    assert read_call({"type": kind}) is None

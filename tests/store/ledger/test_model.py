@@ -1,6 +1,6 @@
 """The ledger against a model of it: a plain list of calls, from which everything is counted anew each time.
 
-Three clerks on one file, in any interleaving, with crashes in between; the clock is the test's.
+Three workers on one file, in any interleaving, with crashes in between; the clock is the test's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,15 +24,17 @@ from hypothesis.stateful import (
     rule,
 )
 
-from store import limits
-from store.engine import engine_of
-from store.ledger import Ask, Clerk, Finished
-from store.ledger.book import LEASE_SECONDS
+from store.database.engines import engine_of
+from store.ledger import Finished, LedgerWorker, ReservationRequest
+from store.ledger.reservations import LEASE_SECONDS
 from store.ledger.settle import KEEP_LAPSED_SECONDS
-from store.limits import HOUR, PERIODS, USD, Limits, period_end, period_start
-from store.lookup import TokenLookup
-from store.models import Grant
-from store.tokens import TokenStore
+from store.tokens import limits
+from store.tokens.amounts import USD
+from store.tokens.calendar import HOUR, PERIODS, USUAL
+from store.tokens.limits import Limits
+from store.tokens.models import Grant
+from store.tokens.sqlite_lookup import TokenLookup
+from store.tokens.store import TokenStore
 from tests.store.ledger.conftest import NOON
 from tests.store.ledger.model import AMOUNTS, LIMITS, Call, budgets, is_of, template
 
@@ -48,7 +51,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.path = self.folder / "store.db"
         self.now = NOON
         self.known: list[Call] = []
-        self.clerks: list[Clerk] = []
+        self.workers: list[LedgerWorker] = []
         self.grants: list[Grant] = []
         self.counts = [0, 0]
         """Of the tokens' requests."""
@@ -78,15 +81,15 @@ class LedgerMachine(RuleBasedStateMachine):
             self.grants.append(grant)
         lookup.close()
         store.close()
-        self.clerks = [self.new_clerk() for _ in range(3)]
+        self.workers = [self.new_worker() for _ in range(3)]
 
     def teardown(self) -> None:
         try:
-            if self.clerks:
+            if self.workers:
                 self.check_the_end()
         finally:
-            for clerk in self.clerks:
-                clerk.close()
+            for worker in self.workers:
+                worker.close()
             shutil.rmtree(self.folder)
 
     # What happens
@@ -94,12 +97,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.3, 0.7, 1, 9.6, 20, 31.4, 59.5, 60, 61, HOUR, 12 * HOUR]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        for number, clerk in enumerate(self.clerks):
-            clerk.renew()
-            clerk.clean_up()
-            self.await_all(clerk)
+        for number, worker in enumerate(self.workers):
+            worker.renew()
+            worker.clean_up()
+            self.await_all(worker)
             for call in self.known:
-                if call.clerk == number and call.open:
+                if call.worker == number and call.open:
                     call.expires = floor(self.now) + LEASE_SECONDS
         for call in self.known:
             call.gone = call.gone or (call.open and call.expires < floor(self.now) - KEEP_LAPSED_SECONDS)
@@ -109,17 +112,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def wait_for_the_last_call_to_leave_its_rate(self, seconds: float) -> None:
         self.wait(max(0.0, self.known[-1].at + seconds - self.now))
 
-    @rule(target=calls, clerk=st.integers(0, 2), which=st.integers(0, 1), tokens=AMOUNTS, nano=AMOUNTS)
-    def reserve(self, clerk: int, which: int, tokens: int, nano: int) -> Any:
+    @rule(target=calls, worker=st.integers(0, 2), which=st.integers(0, 1), tokens=AMOUNTS, nano=AMOUNTS)
+    def reserve(self, worker: int, which: int, tokens: int, nano: int) -> Any:
         ask = self.ask(which, tokens, nano)
         expected = self.allows(ask)
-        for claim in (self.clerks[clerk].look, self.clerks[clerk].reserve):
+        for claim in (self.workers[worker].look, self.workers[worker].reserve):
             granted = claim(ask).result(WAIT).hit is None
             assert granted == expected or (self.grace_seconds and not granted)
         if not granted:
             return multiple()
         expires = floor(self.now) + LEASE_SECONDS
-        call = Call(ask, self.now, clerk, tokens, nano, expires, rate_tokens=tokens)
+        call = Call(ask, self.now, worker, tokens, nano, expires, rate_tokens=tokens)
         self.known.append(call)
         self.counts[which] += ask.grant.token.max_requests is not None
         return call
@@ -127,8 +130,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(call=calls, tokens=AMOUNTS, nano=AMOUNTS)
     def extend(self, call: Call, tokens: int, nano: int) -> None:
         tokens, nano = tokens + call.tokens, nano + call.nano_usd
-        if call.clerk is None or not call.open or call.gone:
-            assert self.some_clerk(call).extend(call.ask.call_id, tokens, nano).result(WAIT) is None
+        if call.worker is None or not call.open or call.gone:
+            assert self.some_worker(call).extend(call.ask.call_id, tokens, nano).result(WAIT) is None
             return
         held = self.holds(call)
         more = {"tokens": tokens - call.tokens * held, "usd": nano - call.nano_usd * held}
@@ -137,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for subject, each in self.subjects(call.ask.grant)
             for unit, period, amount in budgets(each)
         )
-        hit = self.clerks[call.clerk].extend(call.ask.call_id, tokens, nano).result(WAIT)
+        hit = self.workers[call.worker].extend(call.ask.call_id, tokens, nano).result(WAIT)
         assert (hit is None) == allowed or (self.grace_seconds and hit)
         if hit is None:
             call.rate_tokens += tokens - call.tokens
@@ -146,14 +149,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(call=calls)
     def end(self, call: Call) -> None:
-        self.some_clerk(call).ended(call.ask.call_id)
-        if call.clerk is not None and any(each.max_concurrent for each in call.ask.grant.limits):
+        self.some_worker(call).ended(call.ask.call_id)
+        if call.worker is not None and any(each.max_concurrent for each in call.ask.grant.limits):
             call.running = False
 
     @rule(call=calls)
     def release(self, call: Call) -> None:
-        self.some_clerk(call).release(call.ask.call_id)
-        if call.clerk is not None and call.open:
+        self.some_worker(call).release(call.ask.call_id)
+        if call.worker is not None and call.open:
             self.void(call)
 
     @rule(
@@ -187,14 +190,14 @@ class LedgerMachine(RuleBasedStateMachine):
         self.known.append(call)
         self.settle(call, floor(self.now) // HOUR, tokens, nano)
 
-    @rule(clerk=st.integers(0, 2))
-    def crash(self, clerk: int) -> None:
+    @rule(worker=st.integers(0, 2))
+    def crash(self, worker: int) -> None:
         """Its holds are renewed no more; what it did is settled by others, when its events are found."""
-        self.clerks[clerk].close()
-        self.clerks[clerk] = self.new_clerk()
+        self.workers[worker].close()
+        self.workers[worker] = self.new_worker()
         for call in self.known:
-            if call.clerk == clerk:
-                call.clerk = None
+            if call.worker == worker:
+                call.worker = None
 
     # What holds
 
@@ -209,9 +212,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     @precondition(lambda self: self.grants)
     def requests_are_counted(self) -> None:
-        self.await_all(self.clerks[0])
-        for clerk in self.clerks:
-            self.await_all(clerk)
+        self.await_all(self.workers[0])
+        for worker in self.workers:
+            self.await_all(worker)
         assert [
             row["request_count"] for row in self.rows("SELECT request_count FROM tokens ORDER BY id")
         ] == (self.counts)
@@ -222,9 +225,9 @@ class LedgerMachine(RuleBasedStateMachine):
             if call.open:
                 self.hand_in(call, 1, 1, "ok", numbered=True)
                 self.settle(call, floor(self.now if call.gone else call.at) // HOUR, 1, 1)
-        for clerk in self.clerks:
-            clerk.close()
-        self.clerks = []
+        for worker in self.workers:
+            worker.close()
+        self.workers = []
         assert self.rows("SELECT * FROM holds WHERE settled_at = 0") == []
         sums: dict[tuple[str, str, int], list[int]] = {}
         for call in self.known:
@@ -232,7 +235,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 for period in PERIODS:
                     if call.spent:
                         hour, tokens, nano = call.spent
-                        row = sums.setdefault((subject, period, period_start(period, hour * HOUR)), [0, 0, 0])
+                        row = sums.setdefault((subject, period, USUAL.start(period, hour * HOUR)), [0, 0, 0])
                         row[:] = [row[0] + 1, row[1] + tokens, row[2] + nano]
         rows = self.rows("SELECT * FROM spend")
         assert {
@@ -246,13 +249,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # The model
 
-    def allows(self, ask: Ask) -> bool:
+    def allows(self, ask: ReservationRequest) -> bool:
         token = ask.grant.token
         if token.max_requests is not None and self.counts[self.grants.index(ask.grant)] >= token.max_requests:
             return False
         return all(self.allows_of(subject, each, ask) for subject, each in self.subjects(ask.grant))
 
-    def allows_of(self, subject: str, each: Limits, ask: Ask) -> bool:
+    def allows_of(self, subject: str, each: Limits, ask: ReservationRequest) -> bool:
         mine = [call for call in self.known if is_of(call, subject)]
         held = [call for call in mine if self.holds(call)]
         recent = [call for call in mine if call.rated and floor(call.at) >= floor(self.now) - 60]
@@ -275,7 +278,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def taken(self, subject: str, unit: str, period: str, at: float) -> int:
         """What is spent and held in the period around `at`."""
-        start, end = period_start(period, at), period_end(period, at) or float("inf")
+        start, end = USUAL.start(period, at), USUAL.end(period, at) or float("inf")
         total = 0
         for call in self.known:
             if is_of(call, subject):
@@ -308,15 +311,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # The ledger
 
-    def new_clerk(self) -> Clerk:
-        return Clerk(engine_of(self.path), clock=lambda: self.now, grace_seconds=self.grace_seconds)
+    def new_worker(self) -> LedgerWorker:
+        return LedgerWorker(engine_of(self.path), clock=lambda: self.now, grace_seconds=self.grace_seconds)
 
-    def some_clerk(self, call: Call) -> Clerk:
-        return self.clerks[call.clerk or 0]
+    def some_worker(self, call: Call) -> LedgerWorker:
+        return self.workers[call.worker or 0]
 
-    def ask(self, which: int, tokens: int, nano: int) -> Ask:
+    def ask(self, which: int, tokens: int, nano: int) -> ReservationRequest:
         self.number += 1
-        return Ask(f"call-{self.number}", self.grants[which], tokens, nano)
+        return ReservationRequest(f"call-{self.number}", self.grants[which], tokens, nano)
 
     def hand_in(
         self, call: Call, tokens: int | None, nano: int | None, outcome: str, *, numbered: bool
@@ -333,10 +336,10 @@ class LedgerMachine(RuleBasedStateMachine):
             total_tokens=tokens,
             nano_usd=nano,
         )
-        self.some_clerk(call).finish([done], f"writer-{number}").result(WAIT)
+        self.some_worker(call).finish([done], f"writer-{number}").result(WAIT)
 
-    def await_all(self, clerk: Clerk) -> None:
-        clerk.look(Ask("none", self.grants[0])).result(WAIT)
+    def await_all(self, worker: LedgerWorker) -> None:
+        worker.look(ReservationRequest("none", self.grants[0])).result(WAIT)
 
     def rows(self, sql: str) -> Any:
         connection = engine_of(self.path).connect()
@@ -347,13 +350,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 class SparingMachine(LedgerMachine):
-    """Each clerk keeps something of the budgets: it may refuse what a single one would grant, and no more."""
+    """Each worker keeps something of the budgets: it may refuse what one alone grants, and no more."""
 
     grace_seconds = 30.0
 
 
-TestLedger = LedgerMachine.TestCase
-TestSparingLedger = SparingMachine.TestCase
+TestLedger = pytest.mark.once(pytest.mark.slow(LedgerMachine.TestCase))
+TestSparingLedger = pytest.mark.once(pytest.mark.slow(SparingMachine.TestCase))
 TestLedger.settings = TestSparingLedger.settings = settings(
     max_examples=25,
     stateful_step_count=40,

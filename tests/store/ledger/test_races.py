@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from store.engine import engine_of
-from store.ledger import Ask, Clerk, Finished
-from store.limits import NANO
-from store.lookup import lookup_of
-from store.models import Grant
+from store.database.engines import engine_of
+from store.ledger import Finished, LedgerWorker, ReservationRequest
+from store.tokens.amounts import NANO
+from store.tokens.lookups import lookup_of
+from store.tokens.models import Grant
 from tests.store.engines import found
 from tests.store.ledger.conftest import Ledger
 
@@ -30,14 +30,17 @@ PATIENCE = 8
 """Rounds without any that passes, after which a process gives up."""
 
 
-def claim(grant: Grant, clerk: Clerk, number: int) -> dict[str, int]:
+def claim(grant: Grant, worker: LedgerWorker, number: int) -> dict[str, int]:
     """Make the calls of one token; how many passed, and what they used."""
     chance = random.Random(number)
     ids = grant.token.id, grant.project.id
-    asks = [Ask(f"{ids[0]}-{number}-{call}", grant, tokens=MOST, nano_usd=MOST) for call in range(CALLS)]
+    asks = [
+        ReservationRequest(f"{ids[0]}-{number}-{call}", grant, tokens=MOST, nano_usd=MOST)
+        for call in range(CALLS)
+    ]
     done, patience = {"granted": 0, "used": 0}, PATIENCE
     while asks and patience:
-        answers = [(ask, clerk.reserve(ask)) for ask in asks]
+        answers = [(ask, worker.reserve(ask)) for ask in asks]
         granted = [ask for ask, answer in answers if answer.result(60).hit is None]
         time.sleep(chance.random() / 50)  # they run for a while
         used = [chance.randrange(MOST // 2, MOST) for _ in granted]
@@ -45,7 +48,7 @@ def claim(grant: Grant, clerk: Clerk, number: int) -> dict[str, int]:
             Finished(ask.call_id, *ids, time.time(), "ok", "chat", seq=seq, total_tokens=n, nano_usd=n)
             for seq, (ask, n) in enumerate(zip(granted, used, strict=True), done["granted"] + 1)
         ]
-        clerk.finish(calls, f"{ids[0]}-{number}").result(60)
+        worker.finish(calls, f"{ids[0]}-{number}").result(60)
         done = {"granted": done["granted"] + len(granted), "used": done["used"] + sum(used)}
         asks = [ask for ask in asks if ask not in granted]
         patience = PATIENCE if granted else patience - 1
@@ -53,13 +56,13 @@ def claim(grant: Grant, clerk: Clerk, number: int) -> dict[str, int]:
 
 
 def run(place: str, number: int, texts: Sequence[str]) -> list[dict[str, int]]:
-    lookup, clerk = lookup_of(place), Clerk(engine_of(place))
+    lookup, worker = lookup_of(place), LedgerWorker(engine_of(place))
     results = []
     for text in texts:
         grant = found(lookup, text)
         assert grant
-        results.append(claim(grant, clerk, number))
-    clerk.close()
+        results.append(claim(grant, worker, number))
+    worker.close()
     lookup.close()
     return results
 
@@ -86,6 +89,7 @@ def tenant(ledger: Ledger, name: str, of_project: dict[str, Any], **of_token: An
     return grant.token.id, text.reveal()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_four_processes(ledger: Ledger) -> None:
     """Never more than a limit, nearly all of it in the end, and nothing is left held."""

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai.counting import media
-from addons.openai.counting.media import IMAGES, Patches, Tiles, image_size, wav_seconds
+from addons.openai.counting.media import IMAGES, Patches, Tiles, image_size
 from addons.openai.counting.model import Model
+from addons.openai.counting.sound import Length, wav_length
 from addons.openai.counting.tally import Tally
 
 
@@ -79,8 +80,8 @@ def test_no_size(bad: str) -> None:
 def test_any_bytes(data: bytes, start: bytes) -> None:
     size = image_size(url(start + data))
     assert size is None or min(size) > 0
-    seconds = wav_seconds(base64.b64encode(start + data).decode())
-    assert seconds is None or seconds >= 0
+    found = wav_length(start + data, len(start + data))
+    assert found is None or found.seconds > 0
 
 
 def cost(
@@ -163,7 +164,8 @@ def test_audio(seconds: float, tokens: int) -> None:
 
 
 def test_a_length_that_was_not_known_when_it_was_written() -> None:
-    assert wav_seconds(wav(2.0, length=0xFFFFFFFF)) == pytest.approx(2.0, abs=0.001)
+    data = base64.b64decode(wav(2.0, length=0xFFFFFFFF))
+    assert wav_length(data, len(data)) == Length(2.0)
 
 
 @pytest.mark.parametrize("audio", [{}, {"data": 7, "format": "wav"}, {"data": "AAAA", "format": "mp3"}])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.openai.counting import tokenizer
-from addons.openai.counting.tokenizer import Tokenizer, pieces
+from addons.openai.counting.tokenizer import ByteCounter, Tokenizer, pieces
 from tests.vocabularies import count, needs_vocabularies
 
 pytestmark = needs_vocabularies()
@@ -60,3 +60,11 @@ def test_doubts() -> None:
     assert list(Tokenizer("llama-99").doubts()) == ["model"]
     assert list(Tokenizer("text-davinci-003").doubts()) == ["model"]
     assert tokenizer.BUDGET >= 4_000_000
+
+
+@pytest.mark.parametrize("text", ["", "plain", "é😀", "\ud800"])
+def test_bytes_stand_in_for_tokens_and_are_never_fewer(text: str) -> None:
+    n = ByteCounter()
+    assert n(text) >= Tokenizer("gpt-4o")(text)
+    assert n(text) == len(text.encode("utf-8", "surrogatepass"))
+    assert n.doubts() == {}

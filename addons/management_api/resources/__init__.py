@@ -1,0 +1,1 @@
+"""What the management API serves: a module for each kind of thing."""

@@ -1,0 +1,177 @@
+"""Carry messages between the proxy and its reading processes, with their length before them.
+
+What goes to a process is a pickle of the proxy's own objects. What comes back is MessagePack of plain bytes
+and texts, so that nothing that clients or upstreams wrote decides what the proxy unpickles.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import pickle
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from addons.flow.capture import Body
+from addons.recording.cost import Prices
+from addons.recording.exchange import Exchange
+from store.core.secret import Secret
+from store.keys.project_keys import StoredKey
+from store.tokens.limits import NONE
+from store.tokens.models import Grant
+
+HELLO = b"ready"
+"""The first message of a process: it can read from now on."""
+_LENGTH = struct.Struct("!Q")
+_PIECE = 2**20
+
+
+class Task(NamedTuple):
+    """Holds a call to read."""
+
+    exchange: Exchange
+    secrets: list[str]
+    """What must not be in its line, unwrapped: a Secret cannot be pickled."""
+
+
+class Work(NamedTuple):
+    """Holds calls to read in one go."""
+
+    capture: str
+    prices: Prices | None
+    """None: those of the message before."""
+    tasks: list[Task]
+
+
+class LogLine(msgspec.Struct, array_like=True):
+    """Holds what a process would log; the proxy does."""
+
+    level: int
+    text: str
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """Says what became of a call."""
+
+    line: bytes
+    """Its event, without a number."""
+    event: bytes
+    """The event without its bodies, as JSON."""
+    log: list[LogLine]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Answer]).decode
+
+
+def send(connection: socket.socket, data: bytes) -> None:
+    """Send a message. Raises OSError, which a time-out is."""
+    connection.sendall(_LENGTH.pack(len(data)) + data if len(data) < _PIECE else _LENGTH.pack(len(data)))
+    if len(data) >= _PIECE:
+        connection.sendall(data)
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Wait for a message. Raises OSError; ConnectionError where the other side has ended."""
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    return bytes(_exactly(connection, length))
+
+
+def _exactly(connection: socket.socket, length: int) -> bytearray:
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        got = connection.recv_into(view, min(len(view), _PIECE))
+        if not got:
+            raise ConnectionError("the other side has ended")
+        view = view[got:]
+    return data
+
+
+def pack_work(exchanges: Sequence[Exchange], *, capture: str, prices: Prices | None) -> bytes:
+    """Write a message to a process; may wait for what is still to be decoded of over-long bodies."""
+    return pickle.dumps(Work(capture, prices, [_task(one) for one in exchanges]), pickle.HIGHEST_PROTOCOL)
+
+
+def unpack_work(data: bytes) -> Work:
+    """Read a message of the proxy's."""
+    work: Work = pickle.loads(data)  # noqa: S301 - it comes from the process that started this one
+    for exchange, secrets in work.tasks:
+        exchange.secrets = [Secret(text) for text in secrets]
+        for body in (exchange.request_body, exchange.response_body):
+            if body is not None and body.chunks:
+                body.data = b"".join(body.chunks)
+    return work
+
+
+def pack_answers(answers: Sequence[Answer]) -> bytes:
+    """Write a process's message."""
+    return _encode(answers)
+
+
+def unpack_answers(data: bytes) -> list[Answer]:
+    """Read it. Raises msgspec.ValidationError or DecodeError for anything else."""
+    return _decode(data)
+
+
+def _task(exchange: Exchange) -> Task:
+    """Give what has to be known to read a call: no future, no key, no body twice."""
+    sent = copy.copy(exchange)
+    sent.recorded = sent.request_value = sent.summary = None
+    sent.secrets = []
+    sent.grant = exchange.grant and _attribution(exchange.grant)
+    sent.request_body = _once(exchange.request_body)
+    sent.response_body = exchange.response_body and _once(exchange.response_body)
+    return Task(sent, [secret.reveal() for secret in exchange.secrets])
+
+
+def _once(body: Body) -> Body:
+    body.settle()
+    return replace(body, data=b"", pending=None) if body.chunks else replace(body, pending=None)
+
+
+class _Held(NamedTuple):
+    """Wraps a grant as a key of a cache: by identity, since it is not hashable."""
+
+    grant: Grant
+
+    def __hash__(self) -> int:
+        return id(self.grant)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and self.grant is other.grant
+
+
+def _attribution(grant: Grant) -> Grant:
+    return _without_key(_Held(grant))
+
+
+@lru_cache(maxsize=256)
+def _without_key(held: _Held) -> Grant:
+    """Give whose call it is, and nothing that it could be made with."""
+    project, token = held.grant.project, held.grant.token
+    return replace(
+        held.grant,
+        project=replace(project, key=StoredKey(""), limits=NONE),
+        token=replace(token, limits=NONE),
+    )
+
+
+def _reduce_view(view: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    """Tell pickle how to make a read-only view anew: fields of tokens and projects are such."""
+    return _view_of, (dict(view),)
+
+
+def _view_of(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    """Make one; pickle does not find the type by its name."""
+    return MappingProxyType(values)
+
+
+copyreg.pickle(MappingProxyType, _reduce_view)

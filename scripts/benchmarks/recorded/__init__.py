@@ -1,0 +1,1 @@
+"""Measurements on recorded traffic: how right usage and counts are."""

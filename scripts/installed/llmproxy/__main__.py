@@ -1,0 +1,5 @@
+"""Run the ``llmproxy`` command: ``python -m llmproxy``."""
+
+from llmproxy import main
+
+main()
