@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from uuid_utils import uuid7
 
+from dispatch import delivery
 from dispatch.delivery import Totals
 from dispatch.privacy import Guarded, Privacy
 from dispatch.service import Dispatcher
@@ -39,6 +40,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def moto() -> Iterator[str]:
     with moto_server() as address:
         yield address
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pauses before another try be short."""
+    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
+    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from dispatch.delivery import Delivery, Totals
@@ -19,6 +20,9 @@ from tests.dispatch.backends import (
     Lunary,
     attributes,
 )
+
+AT = datetime(2026, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)
+WRITER = {"type": "llm_proxy_writer", "event_id": "w", "last_seq": 3, "timestamp": "2026-02-03T04:05:06.789Z"}
 
 
 def sink_of(backend: Backend, *, key: str = KEY, content: bool = False) -> Sink:

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatch import delivery
 from dispatch.errors import Misconfigured, Unavailable
 from dispatch.privacy import Guarded, Privacy
 from dispatch.service import Dispatcher
@@ -32,14 +31,7 @@ from tests.dispatch.cloudwatch import REGION, client, stored
 from tests.dispatch.cloudwatch_sink import Drain, ids, letters, record
 from tests.dispatch.conftest import Run, to_cloudwatch, usage_event, write
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
-    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.02)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+pytestmark = pytest.mark.usefixtures("quick", "aws_credentials")
 
 
 def test_group_and_stream_are_made_and_order_is_kept(

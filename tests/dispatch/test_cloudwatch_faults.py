@@ -34,14 +34,7 @@ from store.spool import SpoolReader
 from tests.dispatch.cloudwatch_sink import Drain, ids, letters, record
 from tests.dispatch.conftest import Run, to_cloudwatch, usage_event, write
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
-    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.02)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+pytestmark = pytest.mark.usefixtures("quick", "aws_credentials")
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,6 @@ def parcel(content: str, lane: str = "") -> Parcel:
     return Parcel([RECORD], content, lane)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
-
-
 def test_a_lane_keeps_its_order_over_failures(quick: None) -> None:
     failures = {"2": 3, "4": 1}
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from dispatch import delivery
 from dispatch.delivery import GaveUp, Totals
 from dispatch.errors import Misconfigured, Unavailable
 from dispatch.sinks import isolate
@@ -21,16 +19,9 @@ from tests.dispatch.backends import (
     Helicone,
 )
 from tests.dispatch.conftest import usage_event
-from tests.dispatch.http_sinks import ids, send, sink_of, stored
+from tests.dispatch.http_sinks import WRITER, ids, send, sink_of, stored
 
-AT = datetime(2026, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)
-WRITER = {"type": "llm_proxy_writer", "event_id": "w", "last_seq": 3, "timestamp": "2026-02-03T04:05:06.789Z"}
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
-    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.005)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 BACKENDS = ("helicone", "lunary", "collector")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dispatch import delivery
 from dispatch.delivery import GaveUp
 from dispatch.errors import DeliveryError, Misconfigured
 from dispatch.sinks import MANY, Sink
@@ -37,9 +36,7 @@ class Stranger(Backend):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
-    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 0.005)
+def aws(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     for name, value in AWS.items():
         monkeypatch.setenv(name, value)
 

@@ -22,7 +22,6 @@ import trustme
 import urllib3
 from click.testing import CliRunner, Result
 
-from dispatch import delivery
 from dispatch.alerting.sending import alert_of_test
 from dispatch.delivery import GaveUp, Totals
 from dispatch.errors import Misconfigured, Unavailable
@@ -70,8 +69,7 @@ def alert(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BASE_SECONDS", 0.001)
+def _secret(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     monkeypatch.setenv("HOOK_SECRET", SECRET)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trustme
 
-from store.tokens.store import TokenStore
 from tests.live.harness import SCRIPT, Proxy
+from tests.live.served import Served, serving
+from tests.live.tenant import REAL_KEY, Tenant
 from tests.live.upstream import Answer, Seen, Upstream, json_answer, stream_answer
 
-REAL_KEY = "sk-real-0123456789abcdefghijklmnopqrstuvwxyz"
 HERE = Path(__file__).parent
 
 
@@ -41,19 +41,6 @@ def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFacto
 def upstream(authority: trustme.CA) -> Iterator[Upstream]:
     with Upstream(answer, authority.issue_cert("localhost")).running() as running:
         yield running
-
-
-class Tenant:
-    """A store with one project, from which tokens are made."""
-
-    def __init__(self, place: Path | str) -> None:
-        self.store = TokenStore.open(place)
-        self.project = self.store.create_project("acme", REAL_KEY)
-
-    def token(self, **policy: Any) -> tuple[str, str]:
-        """Id and text of a new token."""
-        token, text = self.store.create_token(self.project.id, **policy)
-        return token.id, text.reveal()
 
 
 @pytest.fixture
@@ -249,3 +236,12 @@ def response_chunks() -> list[bytes]:
         f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n".encode()
         for number, event in enumerate(events)
     ]
+
+
+@pytest.fixture(scope="module")
+def served(
+    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A running ``llmproxy serve`` with two proxies."""
+    with serving(answer, authority, authority_file, tmp_path_factory.mktemp("serve")) as running:
+        yield running

@@ -18,8 +18,8 @@ import trustme
 
 from store.spool.status_files import read_all
 from tests.live.clients import HELLO, MODEL, authorised
-from tests.live.conftest import Tenant
 from tests.live.harness import ROOT, wait_for
+from tests.live.tenant import Tenant
 from tests.live.upstream import Answer, Seen, Upstream
 
 

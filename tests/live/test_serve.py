@@ -8,29 +8,16 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
-import pytest
-import trustme
 
 from store.tokens import limits
 from tests.live.clients import authorised
-from tests.live.conftest import answer
 from tests.live.harness import wait_for
-from tests.live.served import Served, serving
+from tests.live.served import Served
 
 CLIENTS = 6
-
-
-@pytest.fixture(scope="module")
-def served(
-    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    with serving(answer, authority, authority_file, tmp_path_factory.mktemp("serve")) as running:
-        yield running
 
 
 class Load:

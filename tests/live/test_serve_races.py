@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
-import trustme
 
 from tests.live.clients import HELLO, MODEL, authorised
-from tests.live.served import Served, serving
+from tests.live.served import Served
 from tests.live.test_races import (
     Fleet,
-    answer,
     test_a_strict_budget_is_never_exceeded,  # noqa: F401 - run here with this module's fleet, as the next ones
     test_an_expected_budget_is_exceeded_by_no_more_than_stated,  # noqa: F401
     test_requests_per_minute_over_all_proxies,  # noqa: F401
@@ -25,14 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 CONNECTIONS = 16
 """Kept ones, among which are some to each proxy."""
-
-
-@pytest.fixture(scope="module")
-def served(
-    authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    with serving(answer, authority, authority_file, tmp_path_factory.mktemp("serve")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

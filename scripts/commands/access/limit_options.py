@@ -348,6 +348,11 @@ def show_with_use(of: Mapping[str, Any], gauges: Sequence[Gauge], *, as_json: bo
         show_use(rows, as_json=False)
 
 
+def show_gauges(gauges: Sequence[Gauge], *, as_json: bool) -> None:
+    """Show what is used of some limits at this moment."""
+    show_use(shown(gauges, time.time()), as_json=as_json)
+
+
 def show_use(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, as_json: bool
 ) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
 
 from scripts.commands.access.field_options import field_options
-from scripts.commands.access.limit_options import TOPUP, of_claimed, show_use, show_with_use
+from scripts.commands.access.limit_options import TOPUP, of_claimed, show_gauges, show_with_use
 from scripts.inputs import read_key
 from scripts.options import Places, open_store, places
 from scripts.output import name_damaged, show, show_all
 from store.ledger.claimed import OF_PROJECT
-from store.ledger.use import shown
 from store.tokens.amounts import Budget
 from store.tokens.models import Project
 from store.tokens.subjects import Side
@@ -96,8 +94,7 @@ def topup(
     with open_store(places) as store:
         if claimed is not None:
             owner = store.get_project(store.project_id(project))
-            rows = shown(store.top_up_claimed(owner, *claimed, amount), time.time())
-            show_use(rows, as_json=as_json)
+            show_gauges(store.top_up_claimed(owner, *claimed, amount), as_json=as_json)
             return
         changed = store.top_up_project(store.project_id(project), amount)
         show_with_use(changed.as_dict(), store.project_use(changed), as_json=as_json)

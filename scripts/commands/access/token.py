@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -12,12 +11,11 @@ import click
 
 from scripts.commands.access import token_file
 from scripts.commands.access.field_options import field_options
-from scripts.commands.access.limit_options import TOPUP, of_claimed, show_use, show_with_use
+from scripts.commands.access.limit_options import TOPUP, of_claimed, show_gauges, show_use, show_with_use
 from scripts.options import Duration, Pair, Places, open_store, places, prices_option
 from scripts.output import name_damaged, show, show_all
 from store.database.engines import engine_of
 from store.ledger.claimed import OF_TOKEN
-from store.ledger.use import shown
 from store.tokens import validation
 from store.tokens.amounts import Budget
 from store.tokens.fields import fields_of
@@ -129,8 +127,7 @@ def topup(
     with open_store(places) as store:
         if claimed is not None:
             owner = store.get_token(store.token_id(token_id))
-            rows = shown(store.top_up_claimed(owner, *claimed, amount), time.time())
-            show_use(rows, as_json=as_json)
+            show_gauges(store.top_up_claimed(owner, *claimed, amount), as_json=as_json)
             return
         changed = store.top_up_token(store.token_id(token_id), amount)
         show_with_use(changed.as_dict(), store.token_use(changed), as_json=as_json)
