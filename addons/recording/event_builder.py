@@ -82,8 +82,9 @@ def build_event(exchange: Exchange, *, capture: str, prices: Prices = BUNDLED) -
     refused = event.outcome == Outcome.REFUSED
     if event.outcome == Outcome.OK:
         _add_outcome(event, exchange, summary)
-    if summary.error and not refused:
-        event.error = Error(summary.error.type, summary.error.code, summary.error.message)
+    if summary.error:
+        known = event.error if refused and event.error else summary.error
+        event.error = Error(known.type, known.code, summary.error.message)
     event.time_to_first_token_ms = _first_token(exchange, summary)
     event.upstream_request_id = None if refused else exchange.response_header("x-request-id")
     event.endpoint = summary.endpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from rich.console import Console
 
 from scripts.client import client_environment
 from scripts.quickstart.credentials import TOKEN_DAYS, Credentials
+from store.core.codes import Outcome
 from store.core.event import SESSION_TYPE, USAGE_TYPE, Cost, Error, SessionRecord, Usage, UsageEvent
 from store.core.event_fields import read_record
 from store.core.printable import printable
+
+LONGEST_REASON = 120
+"""Characters of why a call was refused: the line goes on beside it."""
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -93,8 +98,17 @@ def _figures(event: UsageEvent) -> list[str]:
 
 
 def _trouble(event: UsageEvent | SessionRecord) -> str:
-    """Say how a call ended that did not end well: with the sentence, where the sink has it, else the code."""
-    if event.outcome in (None, "ok"):
+    """Say how a call ended that did not end well, with the code; of a refusal also why.
+
+    What the API said of an error may quote what was asked, and is left out.
+    """
+    if event.outcome in (None, Outcome.OK):
         return ""
     error = event.error or Error()
-    return f"{event.outcome}: {said}" if (said := error.message or error.code) else str(event.outcome)
+    reason = _first_sentence(error.message) if error.message and event.outcome == Outcome.REFUSED else None
+    return ": ".join(part for part in (event.outcome, error.code, reason) if part)
+
+
+def _first_sentence(text: str) -> str:
+    sentence = re.split(r"(?<=\.)\s", printable(text), maxsplit=1)[0]
+    return sentence if len(sentence) <= LONGEST_REASON else f"{sentence[: LONGEST_REASON - 1]}…"

@@ -14,6 +14,7 @@ from scripts.quickstart import first_call
 from scripts.quickstart import report as up_report
 from scripts.quickstart.credentials import Credentials
 from scripts.quickstart.services import Interrupted, Place, Services
+from store.spool.tail import Tail
 
 EVENT_SECONDS = 30.0
 
@@ -28,9 +29,14 @@ class Run:
     stop: threading.Event
     """Set when the user wants an end."""
     events: first_call.EventFile = field(init=False)
+    _calls: Tail = field(init=False)
+    """All events, with what the dispatcher leaves out: why a call was refused."""
+    _shown: str | None = None
+    """Id of the first call's event."""
 
     def __post_init__(self) -> None:
         self.events = first_call.EventFile(self.place.events)
+        self._calls = Tail(self.place.spool)
 
     def until_stopped(self, call: first_call.Call | None, *, once: bool) -> None:
         """Start, show `call` and its event, watch (unless `once`), drain. Raises StartFailed, CallFailed."""
@@ -63,6 +69,7 @@ class Run:
             failure = first_call.CallFailed(f"the first call failed: {error}")
         try:
             event = self._event()
+            self._shown = event["event_id"]
             up_report.first_event(event, self.credentials, self.place.events)
             if self.place.demo:
                 up_report.in_cloudwatch(self._message(str(event["event_id"])))
@@ -104,8 +111,9 @@ class Run:
         up_report.progress("\nRunning; each call is shown as its event arrives. Ctrl-C stops.")
         while not self.stop.wait(0.2):
             self._check()
-            for event in self.events.fresh():
-                up_report.one_line(event)
+            for event in self._calls.look():
+                if event.get("event_id") != self._shown:
+                    up_report.one_line(event)
 
     def _check(self) -> None:
         if dead := self.services.ended():

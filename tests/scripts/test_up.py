@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from mitmproxy import version
@@ -143,17 +144,35 @@ def test_the_line_of_a_refused_call_says_why(capsys: pytest.CaptureFixture[str])
         "path": "/v1/chat/completions",
         "project_name": "search",
         "token_id": "01a2",
-        "error": {"code": "model_not_allowed", "message": "The model 'o3' is not allowed.\x1b[31m"},
+        "error": {"code": "model_not_allowed", "message": "The model 'o3' is not allowed. \x1b[31mAsk."},
     }
     report.one_line(event)
     shown = capsys.readouterr().out
-    said = "refused: The model 'o3' is not allowed."
+    said = "refused: model_not_allowed: The model 'o3' is not allowed."
     assert f"403  /v1/chat/completions  project search  token 01a2  {said}" in shown
     assert "\x1b" not in shown
-    report.one_line(event | {"error": {"code": "model_not_found"}})  # as sinks get it: without what was said
-    assert capsys.readouterr().out.endswith("token 01a2  refused: model_not_found\n")
+    report.one_line(event | {"error": {"code": "insufficient_quota", "message": f"\x1b[31m{'much ' * 90}"}})
+    *_, reason = capsys.readouterr().out.rstrip("\n").partition("refused: insufficient_quota: ")
+    assert reason.startswith(r"\x1b[31mmuch much")
+    assert len(reason) == report.LONGEST_REASON
+    quoting = {"outcome": "http_error", "error": {"code": "bad", "message": "What you asked was: my secret"}}
+    report.one_line(event | quoting)
+    assert capsys.readouterr().out.endswith("token 01a2  http_error: bad\n")
     report.one_line(event | {"outcome": "upstream_aborted", "error": {"code": None}})
     assert capsys.readouterr().out.endswith("token 01a2  upstream_aborted\n")
+
+
+def test_a_live_line_says_what_its_client_was_told(running: Running) -> None:
+    exports = running.exports()
+    url = f"{exports['OPENAI_BASE_URL']}/chat/completions"
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"Authorization": "Bearer sk-llmp-mistyped"}
+    answer = httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)
+    assert answer.json()["error"]["message"].startswith("The proxy token is not known here. ")
+    said = "refused: invalid_api_key: The proxy token is not known here.\n"
+    wait_for(lambda: said in running.output(), "a line that says why")
+    first = running.events()[0]["token_id"]
+    assert f"{first}\n" not in running.output().partition("Running;")[2], "the first call is shown once"
 
 
 def test_the_line_of_a_call_has_its_cost_or_says_that_there_is_no_price(

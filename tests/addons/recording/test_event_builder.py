@@ -113,7 +113,7 @@ def test_refused_call_has_no_usage_and_no_upstream() -> None:
         capture="all",
     )
     assert (event["outcome"], event["status"]) == ("refused", 401)
-    assert event["error"]["code"] == "invalid_api_key"
+    assert event["error"] == {"type": "refused", "code": "invalid_api_key", "message": "no"}
     assert (event["usage"], event["cost"], event["upstream_request_id"]) == (None, None, None)
 
 
