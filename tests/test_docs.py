@@ -30,9 +30,9 @@ from scripts.benchmarks import clients
 from scripts.cli import main
 from store.core.event import USAGE_TYPE
 from store.ledger import LimitExceeded, ReservationDecision
-from tests import screens
 from tests.docs_commands import NOT_RUN, NotOurs, blocks, check_synopsis, documented, parse, sets_the_shell
 from tests.docs_commands import PAGES as ALL_PAGES
+from tests.screens.pages import marked, matches
 
 CONTEXT = click.Context(main)
 COMMANDS = {name: main.get_command(CONTEXT, name) for name in main.list_commands(CONTEXT)}
@@ -245,13 +245,20 @@ def test_the_readme_is_read_in_one_sitting() -> None:
 COMMAND_NAMES = ("llmproxy", "mitmdump", "mitmweb", "curl", "sudo", "docker", "kubectl", "helm", "./scripts/")
 
 
+def places_run() -> set[str]:
+    """Where the commands stand that `tests/screens` runs."""
+    found = (block for of_a_world in marked().values() for block in of_a_world)
+    return {command.place for block in found for command in block.commands()}
+
+
+def test_what_a_page_shows_of_an_output_was_printed() -> None:
+    shown = [command for command in documented() if command.output.strip()]
+    assert len(shown) > 40
+    assert [command.place for command in shown if command.place not in places_run()] == []
+
+
 def test_every_command_is_run_or_parsed_or_marked_as_not_run() -> None:
-    run = {
-        command.place
-        for of_it in screens.marked().values()
-        for block in of_it
-        for command in block.commands()
-    }
+    run = places_run()
     left = []
     for command in documented():
         if command.page == "commands.md":
@@ -263,7 +270,7 @@ def test_every_command_is_run_or_parsed_or_marked_as_not_run() -> None:
             left.append(f"{command.place}: {command.text}: {error}")
             continue
         if not (ours or command.place in run or command.marked or sets_the_shell(command.text)):
-            left.append(f"{command.place}: {command.text}: run it (tests/screens.py) or say '{NOT_RUN}'")
+            left.append(f"{command.place}: {command.text}: run it (tests/screens) or say '{NOT_RUN}'")
     assert left == []
 
 
@@ -322,9 +329,34 @@ def test_the_table_of_clients_is_of_all_clients() -> None:
 def test_a_page_shows_what_is_printed_but_for_ids_and_times() -> None:
     printed = "id  01a22a53-1ef1-7665-a748-0ef6738e8aa1\nat  2026-11-30T02:40:33.548Z\nusd  0.5\nname  -\n"
     fits = "id 01a22714-e252-7478-9947-5858ca0f7bdf\nat 2026-01-01T00:00:00.000Z\n...\n"
-    assert screens.matches(fits.splitlines(), printed.splitlines())
-    assert not screens.matches(fits.splitlines()[:2], printed.splitlines()), (
-        "lines are left out without a word"
-    )
-    assert not screens.matches(["...", "usd 0.6", "..."], printed.splitlines())
-    assert screens.matches(["...", "usd 0...", "..."], printed.splitlines())
+    assert matches(fits.splitlines(), printed.splitlines())
+    assert not matches(fits.splitlines()[:2], printed.splitlines()), "lines are left out without a word"
+    assert not matches(["...", "usd 0.6", "..."], printed.splitlines())
+    assert matches(["...", "usd 0...", "..."], printed.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "wrong"),
+    [
+        (
+            "01a213d5-16f0-72cb-96a6-457a69fc1fa4  4711  serving  2 s ago  10  0",
+            "01a22a53-1ef1-7665-a748-0ef6738e8aa1   312  serving  0 s ago  10  0",
+            "01a22a53-1ef1-7665-a748-0ef6738e8aa1   312  serving  0 s ago  11  0",
+        ),
+        (
+            "01a213d5-16f0-72cb-96a6-457a69fc1fa4.web1.4711.000001.jsonl",
+            "01a22a53-1ef1-7665-a748-0ef6738e8aa1.runner-7.31.000001.jsonl",
+            "01a22a53-1ef1-7665-a748-0ef6738e8aa1.runner-7.31.000002.jsonl",
+        ),
+        ("spool  2 segments, 5302112 bytes", "spool  2 segments, 11 bytes", "spool  3 segments, 11 bytes"),
+        ("the log has 115,392 bytes; above", "the log has 8 bytes; above", "the log has 8 bytes; below"),
+        (
+            "listening at http://127.0.0.1:8082/?token=...",
+            "listening at http://127.0.0.1:8082/?token=0f1e2d",
+            "listening at http://127.0.0.1:8082/?password=0f1e2d",
+        ),
+    ],
+)
+def test_of_what_differs_from_run_to_run_the_rest_is_compared(shown: str, printed: str, wrong: str) -> None:
+    assert matches([shown], [printed])
+    assert not matches([shown], [wrong])

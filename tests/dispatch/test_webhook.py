@@ -35,6 +35,8 @@ from tests import nursery
 from tests.dispatch.conftest import Run, command, environment, usage_event, write
 from tests.dispatch.http_sinks import records, send
 from tests.dispatch.webhook_receiver import OLD_SECRET, SECRET, Receiver
+from tests.docs_commands import blocks
+from tests.screens.pages import matches
 
 MARK = to_fields(
     BudgetRecord(
@@ -110,6 +112,17 @@ def test_what_is_sent(receiver: Receiver) -> None:
     assert failing["type"] == "dispatcher.failing"
     assert (failing["data"]["subject"], failing["data"]["state"]) == ("cloudwatch", "firing")
     assert "SECRET" not in json.dumps(receiver.taken)
+
+
+def test_the_page_shows_what_is_sent(receiver: Receiver) -> None:
+    page = Path(__file__).parents[2] / "docs" / "alerts.md"
+    (shown,) = (json.loads(block.text) for block in blocks(page) if block.language == "json")
+    fields = {name: value for name, value in shown["data"].items() if name in BudgetRecord.__struct_fields__}
+    record = BudgetRecord(**{**fields, "timestamp": shown["timestamp"]})
+    assert send(hook(receiver), to_fields(record)) == ([], 0)
+    (told,) = receiver.taken
+    del told["id"]  # from a header
+    assert matches([json.dumps(shown)], [json.dumps(told)])
 
 
 def test_an_error_text_goes_out_only_where_content_does(receiver: Receiver) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import screens
+from tests.screens.pages import marked
+from tests.screens.worlds import play
 
 pytestmark = [
     pytest.mark.live,
@@ -18,9 +19,9 @@ pytestmark = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("world", screens.marked())
+@pytest.mark.parametrize("world", marked())
 def test_the_screens_of_the_documents(world: str, tmp_path: Path) -> None:
-    for screen in screens.play(world, tmp_path):
+    for screen in play(world, tmp_path):
         said = f"{screen.command.place}: {screen.command.text}\n{screen.printed}"
         assert screen.code == 0, said
         assert screen.fits, f"{said}\nIf that is wanted: python -m tests.screens"

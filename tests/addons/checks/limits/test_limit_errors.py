@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from addons.checks.limits import limit_errors
 from addons.flow.errors import Refusal
 from store.ledger import LimitExceeded, RateStatus, RateWindow, ReservationDecision
+from store.tokens.subjects import LABEL, SESSION, label_id, session_id
+from tests.docs_commands import blocks
+from tests.screens.pages import matches
+
+DOCS = Path(__file__).parents[4] / "docs"
 
 
 def told(hit: LimitExceeded, standing: RateStatus | None = None) -> Refusal:
@@ -83,3 +90,37 @@ def test_what_waiting_does_not_heal_is_not_worth_another_try(hit: LimitExceeded)
     response = told(hit).response()
     assert response.headers["x-should-retry"] == "false"
     assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("page", "hit"),
+    [
+        (
+            "limits.md",
+            LimitExceeded(
+                "usd/day",
+                LABEL.side,
+                10**9,
+                980_000_000,
+                40_000_000,
+                resets_at=1_767_225_600,
+                subject=label_id("01a2-token", "customer", "c-17"),
+            ),
+        ),
+        (
+            "sessions.md",
+            LimitExceeded(
+                "usd/total",
+                SESSION.side,
+                5 * 10**9,
+                4_980_000_000,
+                60_000_000,
+                subject=session_id("01a2-token", "0198-session"),
+            ),
+        ),
+    ],
+)
+def test_a_page_shows_what_a_client_is_told(page: str, hit: LimitExceeded) -> None:
+    (shown,) = (block.text for block in blocks(DOCS / page) if block.text.startswith("429 "))
+    refusal = told(hit)
+    assert matches([" ".join(shown.split())], [f"{refusal.status} {refusal.code}: {refusal.shown}"])
