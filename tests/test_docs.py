@@ -16,12 +16,14 @@ from mitmproxy.master import Master
 from addons.checks.limits import limit_errors as limits
 from addons.flow import errors
 from addons.flow.network import upstream_errors
+from addons.management_api import sessions
 from addons.management_api.routes import ROUTES
 from addons.openai.counting.tally import Approximate, Missing
 from addons.openai.objects.kinds import FILE, JOB, RESPONSE, Ref
 from addons.recording import counters, histograms, metrics
 from addons.settings.options import declare
 from dispatch import message
+from dispatch.alerting import watch
 from dispatch.catalog import BUILT_IN
 from dispatch.delivery import Totals
 from dispatch.metrics import DispatchCollector
@@ -30,9 +32,21 @@ from scripts.benchmarks import clients
 from scripts.cli import main
 from store.core.event import USAGE_TYPE
 from store.ledger import LimitExceeded, ReservationDecision
+from store.spool import (
+    cursor,
+    dead,
+    dispatcher_states,
+    imported,
+    journal,
+    repair,
+    replay,
+    status_files,
+    usage_checkpoint,
+)
 from tests.docs_commands import NOT_RUN, NotOurs, blocks, check_synopsis, documented, parse, sets_the_shell
 from tests.docs_commands import PAGES as ALL_PAGES
-from tests.screens.pages import marked, matches
+from tests.screens import pages
+from tests.screens.pages import Screen, marked, matches, rewrite
 
 CONTEXT = click.Context(main)
 COMMANDS = {name: main.get_command(CONTEXT, name) for name in main.list_commands(CONTEXT)}
@@ -193,6 +207,14 @@ def test_metrics_gaps_and_reasons_are_documented() -> None:
     source = (ROOT / "addons" / "hooks" / "management.py").read_text()
     codes = status.split("| code |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", codes, re.MULTILINE)) == set(re.findall(r'Reason\("(\w+)"', source))
+
+
+def test_every_folder_of_the_spool_is_documented() -> None:
+    modules = (cursor, dead, dispatcher_states, journal, repair, replay, status_files, usage_checkpoint)
+    found = {*(module.FOLDER for module in modules), sessions.FOLDER, sessions.SIGN_IN_FOLDER}
+    table = (ROOT / "docs" / "spool.md").read_text().split("\n\nA *writer*")[0]
+    assert set(re.findall(r"`(\w+)/`", table)) == found
+    assert {imported.FILE, watch.LOCK} <= set(re.findall(r"`([\w.]+)`", table))
 
 
 def test_every_route_and_error_of_the_management_api_is_documented() -> None:
@@ -360,3 +382,13 @@ def test_a_page_shows_what_is_printed_but_for_ids_and_times() -> None:
 def test_of_what_differs_from_run_to_run_the_rest_is_compared(shown: str, printed: str, wrong: str) -> None:
     assert matches([shown], [printed])
     assert not matches([shown], [wrong])
+
+
+def test_a_screen_is_written_anew_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ date\nold\n$ date\nold\n```\n")
+    monkeypatch.setattr(pages, "PAGES", (page,))
+    (block,) = blocks(page)
+    first, second = block.commands()
+    assert rewrite([Screen(first, "old"), Screen(second, "new")]) == ["page.md:4"]
+    assert page.read_text() == "```console\n$ date\nold\n$ date\nnew\n```\n"

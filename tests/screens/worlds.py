@@ -132,7 +132,7 @@ def _calls(world: World) -> None:
             and sum(one["type"] == USAGE_TYPE for one in cloudwatch.stored(address, GROUP)) == 10
         )
 
-    wait_for(settled, "all events in CloudWatch", 30)
+    wait_for(settled, "all events in CloudWatch", 60)
 
 
 def _prices(world: World) -> None:

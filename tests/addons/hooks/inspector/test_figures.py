@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from addons.hooks.inspector import figures
 from addons.hooks.inspector.figures import ABORTED, FAILED, REFUSED, comment, head, mark, spend
 from store.core.event import UsageEvent
 from tests.events import typed
+from tests.screens.pages import matches
 
 
 def event(**changes: Any) -> UsageEvent:
@@ -30,60 +33,69 @@ def event(**changes: Any) -> UsageEvent:
     return typed(fields)
 
 
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({}, "gpt-4o-mini · 1,204→356 tok · $0.0004 · 1.9 s · team-a"),
-        (
-            {"usage": None, "cost": {"usd": "0"}, "cache": "hit", "saved": {"usd": "0.000394"}},
-            "gpt-4o-mini · cached, saves $0.0004 · 1.9 s · team-a",
-        ),
-        (
-            {"usage": None, "cost": {"usd": "0"}, "cache": "hit", "saved": {"usd": None}},
-            "gpt-4o-mini · cached · 1.9 s · team-a",
-        ),
-        (
-            {
-                "usage": {"input_tokens": 7, "output_tokens": None, "source": "estimate"},
-                "cost": {"usd": "0.1", "missing": "the output"},
-            },
-            "gpt-4o-mini · ~7→? tok · ≥$0.1000 · 1.9 s · team-a",
-        ),
-        (
-            {"cost": {"usd": None, "reason": "unknown_model"}},
-            "gpt-4o-mini · 1,204→356 tok · $? · 1.9 s · team-a",
-        ),
-        ({"usage": {"seconds": 12.5}, "model": "whisper-1"}, "whisper-1 · 12.5 s · $0.0004 · 1.9 s · team-a"),
-        (
-            {
-                "outcome": "http_error",
-                "status": 429,
-                "error": {"code": "rate_limit_exceeded"},
-                "usage": None,
-                "cost": None,
-            },
-            "429 rate_limit_exceeded · gpt-4o-mini · 1.9 s · team-a",
-        ),
-        (
-            {
-                "outcome": "refused",
-                "status": 401,
-                "error": {"type": "refused", "code": "invalid_api_key"},
-                "model": None,
-                "usage": None,
-                "cost": None,
-                "project_name": None,
-            },
-            "refused invalid_api_key · 1.9 s",
-        ),
-        (
-            {"outcome": "client_aborted", "error": {"type": "client_aborted", "code": None}},
-            "client_aborted · gpt-4o-mini · 1,204→356 tok · $0.0004 · 1.9 s · team-a",
-        ),
-    ],
-)
+COMMENTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "gpt-4o-mini · 1,204→356 tok · $0.0004 · 1.9 s · team-a"),
+    (
+        {"usage": None, "cost": {"usd": "0"}, "cache": "hit", "saved": {"usd": "0.000394"}},
+        "gpt-4o-mini · cached, saves $0.0004 · 1.9 s · team-a",
+    ),
+    (
+        {"usage": None, "cost": {"usd": "0"}, "cache": "hit", "saved": {"usd": None}},
+        "gpt-4o-mini · cached · 1.9 s · team-a",
+    ),
+    (
+        {
+            "model": "gpt-5",
+            "usage": {"input_tokens": 812, "output_tokens": None, "source": "estimate"},
+            "cost": {"usd": "0.001", "missing": "the output"},
+        },
+        "gpt-5 · ~812→? tok · ≥$0.0010 · 1.9 s · team-a",
+    ),
+    (
+        {"cost": {"usd": None, "reason": "unknown_model"}},
+        "gpt-4o-mini · 1,204→356 tok · $? · 1.9 s · team-a",
+    ),
+    ({"usage": {"seconds": 12.5}, "model": "whisper-1"}, "whisper-1 · 12.5 s · $0.0004 · 1.9 s · team-a"),
+    (
+        {
+            "outcome": "http_error",
+            "status": 429,
+            "error": {"code": "rate_limit_exceeded"},
+            "usage": None,
+            "cost": None,
+        },
+        "429 rate_limit_exceeded · gpt-4o-mini · 1.9 s · team-a",
+    ),
+    (
+        {
+            "outcome": "refused",
+            "status": 401,
+            "error": {"type": "refused", "code": "invalid_api_key"},
+            "model": None,
+            "usage": None,
+            "cost": None,
+            "project_name": None,
+        },
+        "refused invalid_api_key · 1.9 s",
+    ),
+    (
+        {"outcome": "client_aborted", "error": {"type": "client_aborted", "code": None}},
+        "client_aborted · gpt-4o-mini · 1,204→356 tok · $0.0004 · 1.9 s · team-a",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "shown"), COMMENTS)
 def test_comment(changes: dict[str, Any], shown: str) -> None:
     assert comment(event(**changes)) == shown
+
+
+def test_the_page_shows_comments_as_they_are() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "mitmweb.md").read_text("utf-8")
+    rows = page.split("| comment | of |")[1].split("\n\n")[0].splitlines()[2:]
+    texts = [text for row in rows for text in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    assert len(texts) > 5
+    assert [text for text in texts if not any(matches([text], [made]) for _, made in COMMENTS)] == []
 
 
 @pytest.mark.parametrize(
