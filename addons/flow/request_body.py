@@ -1,6 +1,7 @@
 """Read the body of a call's request: decoded, parsed and questioned once, for all checks.
 
-Small ones are read on the event loop, larger ones by a thread. What would take so long that other calls
+Light ones are read on the event loop, others by a thread: it would stop the loop as well, as long as it
+parses, and takes a while to be woken. What would take so long that other calls
 notice (many megabytes, or very many values) is read by another process, and what is beyond all bounds is
 refused before it is parsed (:mod:`addons.openai.http.json_bounds`).
 """
@@ -14,7 +15,7 @@ from addons.flow import errors
 from addons.flow.errors import Refusal
 from addons.flow.helper_process import HelperBusy, WorkTooLarge, helper
 from addons.openai.http.encoding import codings_of, decode_whole
-from addons.openai.http.json_bounds import MOST_BYTES, decoded_limit, is_heavy
+from addons.openai.http.json_bounds import MOST_BYTES, decoded_limit, is_heavy, is_light
 from addons.openai.http.members import Insertion, inserted
 from addons.openai.request_reading import SMALL, Question, RequestReading, read_heavy
 
@@ -26,6 +27,8 @@ class RequestBody:
         self.raw = raw
         self.reading: RequestReading | None = None
         """None before it has been read, and where it cannot be."""
+        self.is_heavy = False
+        """Whether it is too much to be parsed within this process."""
         self._coding = content_encoding
         self._question = question
         self._decoded: bytes | None = None if raw and codings_of(content_encoding) else raw
@@ -35,6 +38,11 @@ class RequestBody:
     def size(self) -> int:
         """Give its size in bytes, decoded where that has been done."""
         return len(self.raw if self._decoded is None else self._decoded)
+
+    @property
+    def has_few_values(self) -> bool:
+        """Tell whether it was parsed here; what follows need not count its values again."""
+        return self.reading is not None and not self.is_heavy
 
     @property
     def decoded(self) -> bytes | None:
@@ -48,8 +56,9 @@ class RequestBody:
 
     async def read(self) -> Refusal | None:
         """Read it; why the call may not pass, where it is out of bounds or cannot be decoded."""
-        if self._decoded is not None and len(self.raw) <= SMALL and not self._question.exact:
-            self.reading = RequestReading(self.raw, self._question)
+        if self._decoded is not None and not self._question.exact and is_light(self._decoded):
+            reading = RequestReading(self._decoded, self._question)
+            self.reading = reading if len(self._decoded) <= SMALL else reading.settle()
             return None
         found = await asyncio.to_thread(self._read_aside)
         if isinstance(found, Refusal):
@@ -79,6 +88,7 @@ class RequestBody:
                 say = errors.body_too_large if too_large else errors.body_unreadable
                 return say(f"it cannot be decoded: {error}")
         if is_heavy(self._decoded):
+            self.is_heavy = True
             return None
         return RequestReading(self._decoded, self._question).settle()
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -47,9 +47,6 @@ COMMIT_SECONDS = 2.0
 INLINE_BYTES = 64 * 1024
 """A larger body is read by a thread."""
 REALTIME_CALLS = re.compile(r"/realtime/calls/(rtc_[\w-]+)")
-FLAG = re.compile(rb'"(background|store)"\s*:\s*(true|false)')
-PRICED_BY = re.compile(rb'"(service_tier|completion_window)"\s*:\s*"([\w.-]{1,40})"')
-"""What the later calls that show the usage of a background response do not tell of its price."""
 
 
 class Ownership:
@@ -81,7 +78,7 @@ class Ownership:
             watch = Watch(
                 call.method,
                 path,
-                switches(_body(call)),
+                _switches(call),
                 codings=answer.codings,
                 stream=answer.is_stream,
                 parsed=answer.parsed,
@@ -179,17 +176,9 @@ def note(call: Call, found: Sequence[Made], services: Services | None) -> Future
     return services.objects.note([new for new, one in zip(known, found, strict=True) if one.kept])
 
 
-def switches(body: bytes) -> dict[str, Any]:
-    """Give what of a request's body decides what becomes of the answer. (Within texts quotes are escaped.)"""
-    found: dict[str, Any] = {key.decode(): value == b"true" for key, value in FLAG.findall(body)}
-    told = {key.decode(): value.decode() for key, value in PRICED_BY.findall(body)}
-    if (window := told.pop("completion_window", None)) is not None:
-        found["background_options"] = {"completion_window": window}
-    return {**told, **found}
-
-
-def _body(call: Call) -> bytes:
-    return call.request_body or call.flow.request.raw_content or b""
+def _switches(call: Call) -> Mapping[str, Any]:
+    """Give what its body says of what becomes of the answer; nothing of one that went upstream as it came."""
+    return call.body.reading.switches if call.body is not None and call.body.reading is not None else {}
 
 
 def _is_watched(call: Call, place: Place, response: http.Response) -> bool:
@@ -199,7 +188,8 @@ def _is_watched(call: Call, place: Place, response: http.Response) -> bool:
         return False
     if place.kind == COMPLETION and place.id is None:
         # Most chats are not kept, and not worth reading twice.
-        return bool(switches(_body(call)).get("store")) or b'"audio"' in _body(call)
+        found = _switches(call)
+        return bool(found.get("store") or found.get("audio"))
     return True
 
 

@@ -49,10 +49,10 @@ def glance(body: bytes) -> Glance:
         value = json.loads(body) if body else None
     except (ValueError, RecursionError):
         return Glance()
-    return glance_at(value, body)
+    return glance_at(value)
 
 
-def glance_at(value: Any, body: bytes) -> Glance:
+def glance_at(value: Any) -> Glance:
     """Give the same for a body that has been parsed."""
     if not isinstance(value, dict):
         return Glance()
@@ -61,7 +61,7 @@ def glance_at(value: Any, body: bytes) -> Glance:
         model if isinstance(model, str) and model else None,
         value.get("stream") is True,
         users_in(value.get("safety_identifier"), value.get("user"), value.get("metadata")),
-        _characters(value) // CHARACTERS_PER_TOKEN if len(body) <= PARSED_BYTES else _by_length(body),
+        _characters(value) // CHARACTERS_PER_TOKEN,
         session_in(value),
     )
 

@@ -21,15 +21,17 @@ from addons.openai.http.json_bounds import problem_of
 from addons.openai.http.members import BOM, Member, members, object_of
 from addons.openai.http.messages import Request
 from addons.openai.objects.references import References, in_value
+from addons.openai.objects.switches import switches
 from addons.openai.parameters import Values, parameters_in
 from addons.openai.providers import OPENAI, Provider
+from addons.openai.realtime.client_events import as_object
 from addons.openai.realtime.tool_models import tool_models
 from addons.openai.repeatable import is_repeatable
 from addons.openai.requested_model import NO_BODY, Asked, NotJson, model_in
 from addons.openai.usage.include_usage import StreamedRequest, read
 
 SMALL = 16 * 1024
-"""Bytes of a body that is read in less time than it takes to hand it to a thread."""
+"""Bytes of a body whose JSON is kept as long as the call is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +154,18 @@ class RequestReading:
         return is_repeatable(self._endpoint, self.value)
 
     @cached_property
+    def switches(self) -> Mapping[str, Any]:
+        """Give what decides what becomes of the answer; also where not every parser reads the body alike."""
+        return switches(self.value if self.problem is None else as_object(self._data))
+
+    @cached_property
     def glance(self) -> Glance:
         """Give what the journal writes down."""
-        return glance_at(self.value, self._data)
+        return glance_at(self.value)
 
     def settle(self) -> RequestReading:
         """Work out all that the question asks for, and forget the body, unless it is small."""
-        wanted = ["asked", "tool_models", "capped", "streamed", "repeatable", "glance"]
+        wanted = ["asked", "tool_models", "capped", "streamed", "repeatable", "switches", "glance"]
         wanted += ["references"] if self._question.references else []
         wanted += ["parameters"] if self._question.parameters else []
         wanted += ["upper_bound"] if self._question.bounded else []

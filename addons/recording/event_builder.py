@@ -195,6 +195,7 @@ def _messages(exchange: Exchange) -> tuple[Request, Response | None]:
         undecoded=body.undecoded,
         scanned=body.scanned,
         value=exchange.request_value,
+        has_few_values=exchange.request_has_few_values,
         form=exchange.request_form,
         provider=exchange.provider,
     )

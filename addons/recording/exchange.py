@@ -63,6 +63,8 @@ class Exchange:
     request_body: Body
     request_value: Any = None
     """The JSON of `request_body`, where it has been parsed already."""
+    request_has_few_values: bool = False
+    """Whether it is known to be quickly parsed."""
     request_form: Form | None = None
     """A form, read as it came; `request_body` then has a size only."""
     status: int | None = None

@@ -33,6 +33,7 @@ def exchange_of(call: Call, outcome: str) -> Exchange:
         request_headers=call.headers,
         request_body=request_body,
         request_value=call.body.kept_value if call.body is not None else None,
+        request_has_few_values=call.body is not None and call.body.has_few_values,
         request_form=form.form() if form is not None else None,
         error_code=call.refused or call.cut or call.failure,
         error_message=flow.error.msg if flow.error else None,

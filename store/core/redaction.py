@@ -13,11 +13,10 @@ REDACTED = "[redacted]"
 SHORTEST = 8
 """Characters; a shorter text is no secret, and may be anywhere by chance."""
 MASK = re.compile(r"\*{2,}|[•…]+|\.{3,}")
-MASKS = ("**", "•", "…", "...")
-"""One of them is in every mask. To look for them first takes a hundredth of the time."""
+MASKS = ("**", "...", "•", "…")
+"""One of them begins every mask. To look for each of them takes a fraction of the time."""
 MOST_SHOWN = 64
 """Characters of either side of a mask that are looked at."""
-LEFT = re.compile(rf"[\w-]{{0,{MOST_SHOWN}}}\Z")
 RIGHT = re.compile(rf"[\w-]{{0,{MOST_SHOWN}}}")
 
 
@@ -32,28 +31,48 @@ class KnownSecrets:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, REDACTED)
-        return self._hide_masked(text) if self._secrets and any(mask in text for mask in MASKS) else text
+        return self._hide_masked(text) if self._secrets else text
 
     def _hide_masked(self, text: str) -> str:
         found: list[str] = []
         at = 0
-        for mask in MASK.finditer(text):
-            if mask.start() < at:
+        for start, end in _masks(text):
+            if start < at:
                 continue
-            right = RIGHT.match(text, mask.end())
+            right = RIGHT.match(text, end)
             assert right is not None
             if right[0] and not any(secret.endswith(right[0]) for secret in self._secrets):
                 continue  # as of nearly all: the stars and dots of prose and code
-            # From no further away than it may reach: a long text has thousands of masks.
-            left = LEFT.search(text, max(at, mask.start() - MOST_SHOWN), mask.start())
-            assert left is not None
-            for begin in _begins(text, left.start(), mask.start()):
-                shown = text[begin : mask.start()]
+            for begin in _begins(text, _left_of(text, start, at), start):
+                shown = text[begin:start]
                 if any(_shows(shown, right[0], secret) for secret in self._secrets):
                     found += [text[at:begin], REDACTED]
                     at = right.end()
                     break
         return "".join([*found, text[at:]]) if found else text
+
+
+def _masks(text: str) -> list[tuple[int, int]]:
+    """List where masks begin and end, in their order."""
+    found: list[tuple[int, int]] = []
+    for begins in MASKS:
+        at = text.find(begins) if begins[0] in text else -1
+        while at >= 0:
+            mask = MASK.match(text, at)
+            assert mask is not None
+            found.append(mask.span())
+            at = text.find(begins, mask.end())
+    found.sort()
+    # Within one of bullets another one begins with an ellipsis.
+    return [span for span, before in zip(found, [(0, 0), *found], strict=False) if span[0] >= before[1]]
+
+
+def _left_of(text: str, end: int, least: int) -> int:
+    """Give where the part of a word begins that ends at `end`; not before `least`."""
+    least = max(least, end - MOST_SHOWN)
+    while end > least and (text[end - 1].isalnum() or text[end - 1] in "_-"):
+        end -= 1
+    return end
 
 
 def _begins(text: str, start: int, end: int) -> list[int]:

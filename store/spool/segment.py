@@ -81,24 +81,38 @@ def encode_object(record: BaseRecord | Mapping[str, Any]) -> bytes:
         data = _encode(record)
     except (TypeError, ValueError):  # of half a surrogate pair, of what has no JSON form
         return _encode_slowly(record)
-    return _encode_slowly(record) if _spells_numbers_otherwise(data) else data
+    return _encode_slowly(record) if _has_odd_numbers(record) else data
 
 
 _encode = msgspec.json.Encoder().encode
-_EXPONENT = re.compile(rb"e(?<=\de)-?\d")
-_MANTISSA = re.compile(rb"[:,\[]-?\d[\d.]*$")
-_LONGEST_MANTISSA = 24
+_PLAIN_FROM, _PLAIN_TO = 1e-4, 1e16
+"""Between these numbers are written alike by all, without an exponent."""
+
+_WITHOUT_NUMBERS = frozenset({str, int, bool, type(None)})
+"""Types of most values."""
 
 
-def _spells_numbers_otherwise(data: bytes) -> bool:
-    """Tell whether msgspec may have written a number in another way than Python does: 1e16, 0.00001.
+def _has_odd_numbers(record: BaseRecord | Mapping[str, Any]) -> bool:
+    """Tell whether msgspec writes a number in `record` in another way than Python does: 1e16, 0.00001.
 
-    A text that looks like one is taken for one: it costs time and nothing else.
+    Its values are looked at, and not the line: a prompt is far more bytes than values, and code that it
+    quotes has such numbers.
     """
-    if b"0.0000" in data:
-        return True
-    found = (match.start() for match in _EXPONENT.finditer(data))
-    return any(_MANTISSA.search(data, max(0, at - _LONGEST_MANTISSA), at) for at in found)
+    left: list[Any] = [record]
+    while left:
+        item = left.pop()
+        if type(item) in _WITHOUT_NUMBERS:
+            continue
+        if isinstance(item, float):
+            if item and not _PLAIN_FROM <= abs(item) < _PLAIN_TO:
+                return True
+        elif isinstance(item, list | tuple):
+            left += item
+        elif isinstance(item, msgspec.Struct):
+            left += [getattr(item, name) for name in item.__struct_fields__]
+        elif isinstance(item, Mapping):
+            left += item.values()
+    return False
 
 
 def _encode_slowly(record: BaseRecord | Mapping[str, Any]) -> bytes:

@@ -40,10 +40,13 @@ def test_numbers_of_any_size(number: float, place: Callable[[float], Any]) -> No
     assert encode_object(record) == segment._encode_slowly(record)
 
 
-def test_ids_are_written_the_fast_way() -> None:
-    """They have digits around an ``e`` often enough."""
-    for _ in range(1000):
-        assert not segment._spells_numbers_otherwise(encode_object({"a": str(uuid.uuid4()), "b": "x"}))
+@pytest.mark.parametrize("text", [str(uuid.UUID(int=1)), "if x < 1e-05: return 0.00001", '[1e16,{"a":1e-7}]'])
+def test_texts_that_hold_numbers_are_written_the_fast_way(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Code that a prompt quotes has them, and the slow way takes ten times as long."""
+    record = {"text": text, "plain": [0.5, -0.0, 1e15, 10**30]}
+    expected = segment._encode_slowly(record)
+    monkeypatch.delattr(segment, "_encode_slowly")
+    assert encode_object(record) == expected
 
 
 @pytest.mark.parametrize("record", [{}, {"event_id": "a", "x": "\ud800"}, AuditRecord(event_id="a")])

@@ -12,10 +12,11 @@ from dataclasses import replace
 from addons.checks.ownership import foreign_refused
 from addons.flow import errors
 from addons.flow.errors import Refusal
-from addons.hooks.ownership import INLINE_BYTES, Ownership, note, switches
+from addons.hooks.ownership import INLINE_BYTES, Ownership, note
 from addons.hooks.websockets.session import Session
 from addons.openai.objects.made import made
 from addons.openai.objects.references import in_event
+from addons.openai.objects.switches import switches
 from addons.openai.realtime.client_events import as_object, is_sound
 from addons.openai.realtime.realtime import Turn
 from addons.services import Services
@@ -43,5 +44,5 @@ def take_note(session: Session, turn: Turn, services: Services) -> None:
     if not session.turns.sequential or not turn.events or not (turn.begun or turn.over):
         return
     response = as_object(turn.events[-1]).get("response")
-    found = made("POST", session.call.url.partition("?")[0], response, switches(turn.asked))
+    found = made("POST", session.call.url.partition("?")[0], response, switches(as_object(turn.asked)))
     note(session.call, [replace(one, due=False) for one in found], services)

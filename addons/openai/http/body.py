@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from addons.openai.http import sse
 from addons.openai.http.encoding import codings_of
 from addons.openai.http.form import Form, is_form, read_form
@@ -88,7 +90,8 @@ def open_body(message: Request | Response) -> Opened:
         _take_scanned(opened, scanned)
     else:
         parsed = message.parsed if isinstance(message, Response) else ParsedEvents()
-        _parse(opened, data, header(message.headers, "content-type"), parsed)
+        few = isinstance(message, Request) and message.has_few_values
+        _parse(opened, data, header(message.headers, "content-type"), parsed, few_values=few)
         if opened.skipped:
             opened.truncated.append(f"{opened.skipped} bytes in the middle were not kept")
     return opened
@@ -106,7 +109,7 @@ def _take_scanned(opened: Opened, scanned: Scanned) -> None:
         opened.truncated.append("the JSON breaks off")
 
 
-def _parse(opened: Opened, data: bytes, content_type: str, parsed: ParsedEvents) -> None:
+def _parse(opened: Opened, data: bytes, content_type: str, parsed: ParsedEvents, *, few_values: bool) -> None:
     kind = content_type.lower()
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:6]
     if not start and not opened.tail:
@@ -114,7 +117,7 @@ def _parse(opened: Opened, data: bytes, content_type: str, parsed: ParsedEvents)
     if is_form(content_type):
         _take_form(opened, read_form(data, content_type))
     elif start[:1] in (b"{", b"["):
-        _parse_json(opened, data)
+        _parse_json(opened, data, few_values=few_values)
         # A file of JSON lines, such as a batch's output, is no stream.
         is_file = kind.startswith("application/octet-stream")
         if opened.text is not None and (
@@ -135,17 +138,25 @@ def _take_form(opened: Opened, form: Form) -> None:
         opened.truncated.append(form.problem)
 
 
-def _parse_json(opened: Opened, data: bytes) -> None:
-    if has_more_values(data, RECORDED_NODES):
+def _parse_json(opened: Opened, data: bytes, *, few_values: bool) -> None:
+    if not few_values and has_more_values(data, RECORDED_NODES):
         opened.text = data[:ENDS].decode("utf-8", "replace")
         opened.tail = opened.tail or data[-ENDS:]
         opened.skipped += len(data) - (ENDS if opened.skipped else 2 * ENDS)
         opened.truncated.append(f"it has more than {RECORDED_NODES:,} values, so it was not parsed")
         return
     try:
-        opened.value = json.loads(data, strict=False)
+        opened.value = read_json(data)
     except (ValueError, RecursionError):
         _parse_text(opened, data.decode("utf-8-sig", "replace"))  # one broken byte loses nothing else
+
+
+def read_json(data: bytes) -> Any:
+    """Read JSON as :mod:`json` does, also with control characters. Raises ValueError or RecursionError."""
+    try:
+        return msgspec.json.decode(data)  # in a third of the time
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return json.loads(data, strict=False)
 
 
 def _parse_text(opened: Opened, written: str) -> None:

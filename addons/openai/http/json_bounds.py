@@ -18,6 +18,8 @@ MOST_NODES = 1_000_000
 """Values of one body; a request for 2,048 embeddings of whole contexts, given as tokens, may have so many."""
 FEW_BYTES, FEW_NODES = 2 * 2**20, 20_000
 """What is parsed in milliseconds."""
+LIGHT_BYTES, LIGHT_NODES = 256 * 2**10, 8_000
+"""What is parsed in less than one."""
 
 RECORDED_NODES = 100_000
 """Values of a body that is parsed for its event; a longer one is kept as the text of its two ends."""
@@ -32,7 +34,12 @@ def decoded_limit(size: int) -> int:
 
 def is_heavy(data: bytes) -> bool:
     """Check whether parsing `data` may take so long that others notice it. Takes a millisecond."""
-    return len(data) > FEW_BYTES or _marks(data) > FEW_NODES
+    return len(data) > FEW_BYTES or _may_have_more(data, FEW_NODES)
+
+
+def is_light(data: bytes) -> bool:
+    """Check whether parsing `data` takes less time than to hand it to a thread, and to wait for that."""
+    return len(data) <= LIGHT_BYTES and not _may_have_more(data, LIGHT_NODES)
 
 
 def problem_of(data: bytes) -> str | None:
@@ -50,7 +57,11 @@ def problem_of(data: bytes) -> str | None:
 
 def has_more_values(data: bytes, most: int) -> bool:
     """Check whether a JSON text has more than `most` values; quickly where it does not look like it."""
-    return _marks(data) > most and _marks(STRING.sub(b"", data)) > most
+    return _may_have_more(data, most) and _marks(STRING.sub(b"", data)) > most
+
+
+def _may_have_more(data: bytes, most: int) -> bool:
+    return len(data) > most and _marks(data) > most
 
 
 def _marks(data: bytes) -> int:

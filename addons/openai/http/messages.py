@@ -34,6 +34,8 @@ class Request:
     """What was understood of a body, on its way, of which something was skipped."""
     value: Any = None
     """The JSON of `body`, where it has been parsed already."""
+    has_few_values: bool = False
+    """Whether `body` is known to be quickly parsed, so that its values need not be counted."""
     form: Form | None = None
     """A form that was read as it came; `body` is empty then."""
     provider: Provider = OPENAI

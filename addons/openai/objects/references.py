@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from addons.openai.http.form import Form
+from addons.openai.http.json_bounds import LIGHT_BYTES
 from addons.openai.http.members import Repeated, object_of
 from addons.openai.objects import kinds
 from addons.openai.objects.fields import NOTHING, QUERY_ANYWHERE, Field
@@ -34,6 +35,8 @@ LOOKS_LIKE = re.compile(
     re.IGNORECASE,
 )
 """Ids, where nothing else tells."""
+
+CONTAINERS = (list, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,11 @@ def in_target(path: str, query: str = "", names: Mapping[str, str] = QUERY_ANYWH
 def in_value(value: Any, data: bytes, problem: str | None, named: Field) -> References:
     """Give the objects that a JSON body, `data`, refers to where it has the fields of `named`. Never raises.
 
-    It has been read as `value`, or could not be, for this `problem`.
+    It has been read as `value`, or could not be, for this `problem`. To search the bytes of a prompt takes
+    longer than to walk through its value; not so where all its depth counts, or it may have very many members.
     """
-    if not _may_name(data, named):
+    walked = problem is None and not named.deep and len(data) <= LIGHT_BYTES
+    if not walked and not _may_name(data, named):
         return References()
     if problem is not None:
         return References(unclear=problem)
@@ -123,12 +128,14 @@ def referenced_ids(value: Any, named: Field) -> list[Ref]:
             todo += [(name, here, dict(item)), *((name, here, {key: member}) for key, member in item.pairs)]
         elif isinstance(item, Mapping) and _is_read(here, item):
             found += _of_itself(name, here, item)
-            for key, member in item.items():
-                found += _named(_member(here, key), key, member)
+            known = [(key, _member(here, key), member) for key, member in item.items()]
+            for key, field, member in known:
+                if field.kind is not None:
+                    found += _named(field, key, member)
             todo += [
-                (key.strip().lower(), _member(here, key), member)
-                for key, member in reversed(list(item.items()))
-                if isinstance(member, list | Mapping)
+                (key.strip().lower(), field, member)
+                for key, field, member in reversed(known)
+                if field is not NOTHING and isinstance(member, CONTAINERS)
             ]
     return found
 
@@ -167,8 +174,7 @@ def _of_itself(name: str, here: Field, value: Mapping[str, Any]) -> Iterator[Ref
 
 
 def _named(here: Field, key: str, member: Any) -> Iterator[Ref]:
-    if here.kind is None:
-        return
+    assert here.kind is not None
     for one in member if isinstance(member, list) else [member]:
         id_ = one.get("id") if isinstance(one, Mapping) else one if here.text else None
         if not isinstance(id_, str) or not id_ or id_.lower() in WORDS:

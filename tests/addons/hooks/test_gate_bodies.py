@@ -19,6 +19,7 @@ from addons.hooks.journaling import opening
 from addons.hooks.ownership import Ownership
 from addons.hooks.recorder import Recorder
 from addons.openai import request_reading
+from addons.openai.http import body as kept_body
 from addons.openai.http import members
 from addons.openai.http.json_bounds import MOST_NODES
 from addons.recording.event_builder import event_of
@@ -50,7 +51,7 @@ class Parses:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bodies: list[str] = []
         self.texts: list[object] = []
-        by_members, loads = members.members, json.loads
+        by_members, loads, read = members.members, json.loads, kept_body.read_json
 
         def counted_members(text: str) -> Any:
             self.bodies.append(text)
@@ -60,7 +61,12 @@ class Parses:
             self.texts.append(text)
             return loads(text, **how)
 
+        def counted_read(data: bytes) -> Any:
+            self.texts.append(data)
+            return read(data)
+
         monkeypatch.setattr(request_reading, "members", counted_members)
+        monkeypatch.setattr(kept_body, "read_json", counted_read)
         monkeypatch.setattr(json, "loads", counted_loads)
 
 
@@ -130,6 +136,33 @@ def test_each_event_of_an_answer_under_every_limit_is_parsed_once(
     parsed = Counter(text for text in parses.texts if "chatcmpl-1" in str(text))
     assert {text for text, times in parsed.items() if times != 1} == set()
     assert set(parsed) == set(written)
+
+
+FLAGS = [
+    ({"store": True}, True),
+    ({"store": True, "tools": [{"type": "function", "function": {"parameters": {"store": False}}}]}, True),
+    ({"store": False, "metadata": {"store": True}}, False),
+    ({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, True),
+    ({"user": 'say "audio"'}, False),
+    ({}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "watched"), FLAGS)
+@pytest.mark.parametrize("prompt", ["hello", "hello " * 40_000], ids=["small", "large"])
+def test_a_chat_is_watched_for_objects_where_its_own_members_say_so(
+    world: Gated, fields: dict[str, Any], watched: bool, prompt: str
+) -> None:
+    body = {**HELLO, **fields, "messages": [{"role": "user", "content": prompt}]}
+    flow = world.flow(world.token(), CHAT, body)
+    reply = asyncio.run(world.pass_through(flow))
+    assert reply.call is not None
+    assert reply.code is None
+    flow.response = http.Response.make(200, b"{}", {"content-type": "application/json"})
+    open_calls[flow.id] = reply.call
+    asyncio.run(Ownership(world.runtime).responseheaders(flow))
+    del open_calls[flow.id]
+    assert (reply.call.object_watch is not None) is watched
 
 
 def bomb(text: bytes) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.openai.glance import PARSED_BYTES, glance
+from addons.openai.glance import PARSED_BYTES, glance, glance_at
 
 CHAT = {
     "model": "gpt-4o",
@@ -57,6 +57,13 @@ def test_a_long_body_is_not_parsed() -> None:
     assert seen.input_tokens == len(long) // 4
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "y" * 2 * PARSED_BYTES}}
     assert glance(body(messages=[{"role": "user", "content": [image]}])).input_tokens is None
+
+
+def test_of_a_long_body_that_has_been_parsed_the_texts_count() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "y" * 2 * PARSED_BYTES}}
+    said = {"type": "text", "text": "x" * 4 * PARSED_BYTES}
+    seen = glance_at({**CHAT, "messages": [{"role": "user", "content": [image, said]}]})
+    assert seen.input_tokens == PARSED_BYTES
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists, max_leaves=9).map(

@@ -14,6 +14,7 @@ from addons.openai.http.json_bounds import (
     MOST_NODES,
     decoded_limit,
     is_heavy,
+    is_light,
     problem_of,
 )
 
@@ -31,6 +32,20 @@ from addons.openai.http.json_bounds import (
 )
 def test_what_is_heavy(data: bytes, heavy: bool) -> None:
     assert is_heavy(data) is heavy
+
+
+@pytest.mark.parametrize(
+    ("data", "light"),
+    [
+        (json.dumps({"input": "a word, and " * 20_000}).encode(), False),
+        (json.dumps({"input": "a word " * 30_000}).encode(), True),
+        (json.dumps({"input": "a word " * 60_000}).encode(), False),
+        (b"[" + b"{}," * 7_000 + b"{}]", False),
+        (b"[" + b"{}," * 2_000 + b"{}]", True),
+    ],
+)
+def test_what_is_light(data: bytes, light: bool) -> None:
+    assert is_light(data) is light
 
 
 @pytest.mark.parametrize("piece", [b"{},", b"[],", b"1,", b'"",', b'{"a":1},', b'"\\\\",', b'"\\"",'])
