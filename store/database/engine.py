@@ -54,12 +54,11 @@ class Connection(Protocol):
         """
         ...
 
-    def add(self, table: str, key: Row, amounts: Row) -> None:
-        """Add to the numbers of the row with this key, or make it."""
-        ...
+    def add(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+        """Add to the numbers of rows, or make those that are not there.
 
-    def add_all(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
-        """Do the same for several rows at once, each with the columns of `key` and numbers."""
+        Each of `rows` has the columns of `key`, and numbers; the first one's columns are those of all.
+        """
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

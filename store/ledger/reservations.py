@@ -44,8 +44,12 @@ class ReservationBatch:
     def flush(self) -> None:
         """Write what was granted."""
         self.connection.insert("holds", self._holds)
-        for subject, taken in self._rates.items():
-            self.connection.add("rates", {"subject": subject, "second": floor(self.now)}, dict(taken))
+        second = floor(self.now)
+        taken = [
+            {"subject": subject, "second": second, "requests": more["requests"], "tokens": more["tokens"]}
+            for subject, more in self._rates.items()
+        ]
+        self.connection.add("rates", ["subject", "second"], taken)
         for token_id, requests in self._counted.items():
             self.connection.run(
                 "UPDATE tokens SET request_count = request_count + :requests WHERE id = :id",

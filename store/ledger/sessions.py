@@ -42,9 +42,10 @@ def add(connection: Connection, calls: Iterable[Finished]) -> None:
         more = (1, figures["refused"], figures["failed"], figures["total_tokens"], figures["nano_usd"])
         sums[key] = [a + b for a, b in zip(sums.get(key, [0] * 5), more, strict=True)]
         times.setdefault(key, []).append(floor(call.at))
-    for key in sorted(sums):
+    keys = sorted(sums)
+    connection.add(TABLE, KEY, [dict(zip((*KEY, *FIGURES), (*key, *sums[key]), strict=True)) for key in keys])
+    for key in keys:
         place = dict(zip(KEY, key, strict=True))
-        connection.add(TABLE, place, dict(zip(FIGURES, sums[key], strict=True)))
         connection.run(
             f"UPDATE {TABLE} SET last_at = CASE WHEN last_at < :last THEN :last ELSE last_at END, "  # noqa: S608
             "first_at = CASE WHEN first_at = 0 OR first_at > :first THEN :first ELSE first_at END "

@@ -282,9 +282,10 @@ def _spend(connection: Connection, charges: Sequence[_Charge]) -> None:
         for period in names:
             key = (subject, period, USUAL.start(period, hour * HOUR))
             sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0, 0]), of_hour, strict=True)]
-    for (subject, period, start), numbers in sorted(sums.items()):
-        added = dict(zip(("requests", "tokens", "nano_usd", "assumed"), numbers, strict=True))
-        connection.add("spend", {"subject": subject, "period": period, "starts_at": start}, added)
+    columns = ("subject", "period", "starts_at", "requests", "tokens", "nano_usd", "assumed")
+    # In one order, so that two processes never wait for each other in a circle.
+    rows = [dict(zip(columns, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+    connection.add("spend", columns[:3], rows)
 
 
 def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
@@ -317,7 +318,8 @@ def _count(connection: Connection, charges: Sequence[_Charge]) -> None:
 def _mark(connection: Connection, charges: Sequence[_Charge], now: float) -> None:
     """Remember which calls are settled, where their number does not say so."""
     held = [charge.call.call_id for charge in charges if charge.hold]
-    connection.run("UPDATE holds SET settled_at = :now WHERE call_id IN :ids", now=floor(now), ids=held)
+    if held:
+        connection.run("UPDATE holds SET settled_at = :now WHERE call_id IN :ids", now=floor(now), ids=held)
     queued = [charge.call.call_id for charge in charges if charge.hold and charge.call.outcome == "queued"]
     if queued:
         later = floor(now) + KEEP_QUEUED_SECONDS

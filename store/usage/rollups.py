@@ -193,7 +193,7 @@ class RollUps:
                 for name, figure in line.figures.items():
                     total[name] += figure
         # In one order, so that two processes never wait for each other in a circle.
-        connection.add_all(TABLE, KEY, [_row(KEY, key, sums[key]) for key in sorted(sums)])
+        connection.add(TABLE, KEY, [_row(KEY, key, sums[key]) for key in sorted(sums)])
         days: dict[tuple[int, str, str, str, str], dict[str, int]] = {}
         for (hour, project_id, token_id, _, model, endpoint), figures in sums.items():
             day = (hour - hour % 24, project_id, token_id, model, endpoint)
@@ -201,9 +201,9 @@ class RollUps:
             for name in FIGURES:
                 total[name] += figures[name]
         rows = [_row(KEY_OF_DAYS, of_day, days[of_day]) for of_day in sorted(days)]
-        connection.add_all(DAYS, KEY_OF_DAYS, rows)
+        connection.add(DAYS, KEY_OF_DAYS, rows)
         rows = [_row(KEY_OF_LABELS, of_label, labels[of_label]) for of_label in sorted(labels)]
-        connection.add_all(LABELS, KEY_OF_LABELS, rows)
+        connection.add(LABELS, KEY_OF_LABELS, rows)
         timings.add(connection, times)
 
     def forget(self) -> None:

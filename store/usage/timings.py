@@ -45,7 +45,7 @@ def add(connection: Connection, times: Mapping[tuple[int, str, str, str, int], i
         days[hour - hour % 24, *place] += calls  # type: ignore[index]
     for table, counts in ((TABLE, times), (DAYS, days)):
         rows = [{**dict(zip(KEY, key, strict=True)), "calls": counts[key]} for key in sorted(counts)]
-        connection.add_all(table, KEY, rows)
+        connection.add(table, KEY, rows)
 
 
 def percentiles(

@@ -45,7 +45,7 @@ class Load:
                 said = outcome(client, self._url, self._token)
                 with self._lock:
                     self.seen[said] += 1
-                time.sleep(0.05)  # some thousand calls would be counted from the spool, a minute later
+                time.sleep(0.2)  # some thousand calls would be counted from the spool, a minute later
 
     def wait_more(self, said: str, count: int = 5) -> None:
         """Until so many more calls have had that outcome."""
@@ -95,7 +95,7 @@ class Stage:
         stack.callback(self.load.end)
         self.load.wait_more("200", 20)
         # A server that has just been made is slow at first on a busy machine.
-        wait_for(lambda: self.call(self.limited) == "200", "a call that is counted against a budget", 30)
+        wait_for(lambda: self.call(self.limited) == "200", "a call that is counted against a budget", 60)
 
     def call(self, token: str) -> str:
         return outcome(self.client, f"{self.proxy.reverse_url}/v1/chat/completions", token)

@@ -19,7 +19,7 @@ from tests.live.upstream import Answer, Seen, Upstream, json_answer, stream_answ
 
 @pytest.fixture(scope="module")
 def running(start_shared: Callable[..., Running]) -> Iterator[Running]:
-    running = start_shared("llm_answer_timeout=1", "llm_cors_origins=https://*.example.com")
+    running = start_shared("llm_answer_timeout=3", "llm_cors_origins=https://*.example.com")
     yield running
     print(running.proxy.output)  # shown where a test fails
 
@@ -108,7 +108,7 @@ def test_upstream_that_never_answers(http2: bool, running: Running) -> None:
 
 def test_an_answer_that_has_begun_may_take_longer(running: Running) -> None:
     with (
-        answering(running.upstream, lambda _: stream_answer([*chat_chunks()[:1], 2.5, *chat_chunks()[1:]])),
+        answering(running.upstream, lambda _: stream_answer([*chat_chunks()[:1], 4.0, *chat_chunks()[1:]])),
         reverse_sdk(running.proxy, running.token) as client,
     ):
         assert len(list(chat(client, stream=True))) == len(chat_chunks()) - 2  # usage and [DONE] are ours
@@ -129,7 +129,7 @@ def test_upstream_that_cannot_be_reached(running: Running) -> None:
 
 
 def test_an_upstream_that_fails_again_and_again_is_left_alone(start_shared: Callable[..., Running]) -> None:
-    running = start_shared("llm_circuit_breaker=2/1s")
+    running = start_shared("llm_circuit_breaker=2/5s")
     request: dict[str, Any] = {"json": {"model": MODEL, "messages": HELLO}}
     with httpx.Client(headers=authorised(running.token)) as client:
         with answering(running.upstream, closing):
@@ -138,7 +138,7 @@ def test_an_upstream_that_fails_again_and_again_is_left_alone(start_shared: Call
             refused = client.post(running.url, **request)
         assert failed == [502, 502]
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_circuit_open")
-        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["retry-after"] in ("4", "5")
         assert running.upstream.connections == before
         wait_for(lambda: client.post(running.url, **request).status_code == 200, "calls pass again")
         assert client.post(running.url, **request).status_code == 200

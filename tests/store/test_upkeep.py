@@ -42,7 +42,8 @@ def full(store: TokenStore) -> Iterator[str]:
     texts = [store.create_token("acme", metadata={"team": "ä"})[1] for _ in range(3)]
     connection = engine_of(store.location).connect()
     for number in range(PAGE + 3):
-        connection.add("spend", {"subject": "s", "period": "hour", "starts_at": number}, NUMBERS)
+        place = {"subject": "s", "period": "hour", "starts_at": number}
+        connection.add("spend", list(place), [{**place, **NUMBERS}])
     connection.close()
     return texts[0].reveal()
 

@@ -59,10 +59,7 @@ class ServerConnection:
         skipping = f" {self._dialect.skip(names)}" if known == "skip" else ""
         self._write(f"INSERT INTO {table} ({quoted(names)}) VALUES ({marks}){skipping}", rows)  # noqa: S608
 
-    def add(self, table: str, key: Row, amounts: Row) -> None:
-        self.add_all(table, list(key), [{**key, **amounts}])
-
-    def add_all(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+    def add(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
         if not rows:
             return
         columns = list(rows[0])

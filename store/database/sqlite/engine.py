@@ -64,10 +64,7 @@ class SqliteConnection:
                 rows,
             )
 
-    def add(self, table: str, key: Row, amounts: Row) -> None:
-        self.add_all(table, list(key), [{**key, **amounts}])
-
-    def add_all(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+    def add(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
         if not rows:
             return
         columns = list(rows[0])

@@ -67,8 +67,10 @@ def test_errors(connection: Connection) -> None:
 
 def test_add(connection: Connection) -> None:
     for amount in (5, 7):
-        connection.add("revision", {"id": 9}, {"number": amount})
-    assert connection.rows("SELECT number FROM revision WHERE id = 9") == [{"number": 12}]
+        connection.add("revision", ["id"], [{"id": 9, "number": amount}, {"id": 10, "number": 1}])
+    connection.add("revision", ["id"], [])
+    rows = connection.rows("SELECT id, number FROM revision WHERE id > 1 ORDER BY id")
+    assert rows == [{"id": 9, "number": 12}, {"id": 10, "number": 2}]
 
 
 def test_a_lock_keeps_others_out(engine: Engine, connection: Connection) -> None:

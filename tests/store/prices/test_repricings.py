@@ -35,7 +35,8 @@ def count(db: Connection, *events: dict[str, Any]) -> None:
                 for period in PERIODS:
                     start = USUAL.start(period, CALL_HOUR * HOUR)
                     amounts = {"requests": 1, "tokens": 0, "nano_usd": line.figures["nano_usd"], "assumed": 0}
-                    db.add("spend", {"subject": subject, "period": period, "starts_at": start}, amounts)
+                    place = {"subject": subject, "period": period, "starts_at": start}
+                    db.add("spend", list(place), [{**place, **amounts}])
         move_rolled(db, "w", 9)
 
 

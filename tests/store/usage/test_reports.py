@@ -96,7 +96,8 @@ def test_groups_are_read_one_by_one(store: TokenStore, monkeypatch: pytest.Monke
     connection, read = store.connection, 0
     for number in range(10):
         key = {"hour": 500_000, "project_id": "p", "token_id": f"t{number}", "user_id": "", "model": "m"}
-        connection.add("usage_hours", {**key, "endpoint": "chat"}, {"calls": 1, "nano_usd": number * 10**9})
+        row = {**key, "endpoint": "chat", "calls": 1, "nano_usd": number * 10**9}
+        connection.add("usage_hours", [*key, "endpoint"], [row])
     each = connection.each
 
     def counted(sql: str, **values: Any) -> Iterator[Any]:
