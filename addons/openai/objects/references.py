@@ -70,7 +70,7 @@ def in_value(value: Any, data: bytes, problem: str | None, named: Field) -> Refe
     """Give the objects that a JSON body, `data`, refers to where it has the fields of `named`. Never raises.
 
     It has been read as `value`, or could not be, for this `problem`. To search the bytes of a prompt takes
-    longer than to walk through its value; not so where all its depth counts, or it may have very many members.
+    longer than to walk through its value; not so where all its depth counts, or it may have many values.
     """
     walked = problem is None and not named.deep and len(data) <= LIGHT_BYTES
     if not walked and not _may_name(data, named):
