@@ -24,7 +24,7 @@ from addons.flow.helper_process import helper
 from addons.flow.network.circuit_breaker import CircuitBreaker
 from addons.mitm import connections as mitm_connections
 from addons.mitm import dialing as mitm_dialing
-from addons.mitm import hook_dispatch, log_records
+from addons.mitm import hook_dispatch, log_records, relay, turns
 from addons.mitm import internals as mitm
 from addons.mitm import listening as mitm_listening
 from addons.mitm.trim import check_no_types, collect_rarely, trim
@@ -194,6 +194,8 @@ class Runtime:
             hook_dispatch.install(ctx.master.addons)
             log_records.install(ctx.master.addons)
             collect_rarely()
+            relay.install()
+            turns.install()
             check_no_types()
 
         if not self.refused and self._watch is None:

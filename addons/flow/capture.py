@@ -105,13 +105,17 @@ class Capture:
             except Exception:
                 self._broken = True
                 logger.exception("llmproxy: a body's copy broke; the client's stream goes on")
-        for watcher in list(self._watchers) if data else ():
+        if self._watchers and data:
+            self._show(data)
+        return data
+
+    def _show(self, data: bytes) -> None:
+        for watcher in list(self._watchers):
             try:
                 watcher(data)
             except Exception:
                 self._watchers.remove(watcher)
                 logger.exception("llmproxy: a body is not watched any more; the client's stream goes on")
-        return data
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)

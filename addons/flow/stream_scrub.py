@@ -28,11 +28,17 @@ class StreamScrub:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = [one.encode() for one in secrets if len(one) >= SHORTEST]
+        self._bytes = frozenset(b"".join(self._secrets))
+        """All that a piece which ends within a secret can end with: no line end, as events do."""
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Give what may pass; an end that may be the beginning of a secret is held."""
-        data, self._held = self.hide(self._held + data if self._held else data), b""
+        if self._held:
+            data, self._held = self._held + data, b""
+        data = self.hide(data)
+        if not data or data[-1] not in self._bytes:
+            return data
         if begun := max((_begun(data, secret) for secret in self._secrets), default=0):
             data, self._held = data[:-begun], data[-begun:]
         return data

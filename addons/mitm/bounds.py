@@ -9,7 +9,7 @@ import asyncio
 import functools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -159,9 +159,6 @@ class _Held:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-_held: WeakKeyDictionary[ConnectionHandler, _Held] = WeakKeyDictionary()
-
-
 def bound_what_waits_for_hooks(limit: int) -> None:
     """Stop reading from a client once `limit` bytes have come from it while a hook was awaited.
 
@@ -174,7 +171,9 @@ def bound_what_waits_for_hooks(limit: int) -> None:
 
     @functools.wraps(hook_task)
     async def hook_task_counted(self: Any, hook: Any) -> None:
-        held = _held.setdefault(self, _Held())
+        held = self.__dict__.get("_llmproxy_held")
+        if held is None:
+            held = self._llmproxy_held = _Held()
         held.hooks += 1
         try:
             await hook_task(self, hook)
@@ -184,18 +183,25 @@ def bound_what_waits_for_hooks(limit: int) -> None:
                 held.size = 0
                 held.over.set()
 
+    # Plain functions, for each piece of a stream comes by them: where nothing is to be done, the
+    # coroutine is mitmproxy's own.
     @functools.wraps(server_event)
-    async def server_event_measured(self: Any, event: Any) -> None:
-        held = _held.get(self)
+    def server_event_measured(self: Any, event: Any) -> Awaitable[None]:
+        held = self.__dict__.get("_llmproxy_held")
         if held is not None and held.hooks and isinstance(event, DataReceived):
             held.size += len(event.data) if event.connection is self.client else 0
-        await server_event(self, event)
+        return server_event(self, event)  # type: ignore[no-any-return]
 
     @functools.wraps(drain_writers)
-    async def drain_writers_and_wait(self: Any) -> None:
+    def drain_writers_and_wait(self: Any) -> Awaitable[None]:
+        held = self.__dict__.get("_llmproxy_held")
+        waits = held is not None and held.hooks and held.size > limit
+        return drain_and_wait(self, held) if waits else drain_writers(self)
+
+    async def drain_and_wait(self: Any, held: _Held) -> None:
         await drain_writers(self)
-        held, transport = _held.get(self), self.transports.get(self.client)
-        if held is None or transport is None or transport.handler is not asyncio.current_task():
+        transport = self.transports.get(self.client)
+        if transport is None or transport.handler is not asyncio.current_task():
             return
         while held.hooks and held.size > limit:
             held.over.clear()

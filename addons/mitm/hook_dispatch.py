@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -31,14 +31,19 @@ KNOWN = frozenset({"20f68e9e"})
 Hook = Callable[..., Any]
 
 
-def fingerprint() -> str:
-    """Digest the text of the methods; indentation, blank lines and lines of comment do not count."""
-    digest = hashlib.sha256()
-    for part in (*(getattr(AddonManager, name) for name in REPLACED), traverse):
+def digest(parts: Iterable[Any]) -> str:
+    """Digest the text of functions and classes; indentation, blank lines and comments do not count."""
+    found = hashlib.sha256()
+    for part in parts:
         for line in inspect.getsource(part).splitlines():
             if (code := line.strip()) and not code.startswith("#"):
-                digest.update(code.encode() + b"\n")
-    return digest.hexdigest()[:8]
+                found.update(code.encode() + b"\n")
+    return found.hexdigest()[:8]
+
+
+def fingerprint() -> str:
+    """Digest the text of the methods."""
+    return digest([*(getattr(AddonManager, name) for name in REPLACED), traverse])
 
 
 def install(manager: AddonManager) -> bool:

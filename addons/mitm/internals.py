@@ -294,17 +294,28 @@ _ending: set[str] = set()
 """Ids of flows."""
 
 
+def is_ending(flow: http.HTTPFlow) -> bool:
+    """Tell whether :func:`end_answer` was called and the answer has still to be ended."""
+    return flow.id in _ending
+
+
+class EndOfAnswer(ResponseData):
+    """Tells a stream whose piece has been sent already that its answer is to be ended."""
+
+
 def allow_end_of_answers() -> None:
     """Have :func:`end_answer` work. Installed once per process."""
     original = HttpStream.state_stream_response_body
     if getattr(original, "_llmproxy", False):
         return
 
+    @functools.wraps(original)
     def state_stream_response_body(self: Any, event: Any) -> Commands:
         return ending(self, event) if isinstance(event, ResponseData) else original(self, event)
 
     def ending(self: Any, event: Any) -> Commands:
-        yield from original(self, event)
+        if not isinstance(event, EndOfAnswer):
+            yield from original(self, event)
         if self.flow.id in _ending:
             _ending.discard(self.flow.id)
             upstream = RequestProtocolError(self.stream_id, "Ended by the proxy.", CANCELLED)
@@ -400,6 +411,7 @@ def drop_trailers() -> None:
 
 
 def _without(unsent: type, send: Callable[[Any, Any], Commands]) -> Callable[[Any, Any], Commands]:
+    @functools.wraps(send)
     def sending(self: Any, event: Any) -> Commands:
         return nothing() if isinstance(event, unsent) else send(self, event)
 

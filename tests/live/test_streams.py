@@ -228,9 +228,9 @@ def leave(
         if where < 0.3:
             time.sleep(where)
         else:
-            for _ in range(reads):
-                if not tls.recv(512):
-                    break
+            got = b""
+            while reads and not got.endswith(b"\r\n0\r\n\r\n") and (data := tls.recv(512)):
+                got, reads = got + data, reads - 1
                 answered.add(name)
         if hard:
             tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")

@@ -11,7 +11,7 @@ from functools import cache
 import click
 
 from scripts.benchmarks.speed.contenders import Running
-from scripts.benchmarks.speed.load import CHAT_PATH, connection, payload_of
+from scripts.benchmarks.speed.load import CHAT_PATH, LENGTH, PIECE, Connection, connection, payload_of
 from scripts.benchmarks.speed.results import finish, json_option
 from scripts.benchmarks.speed.session import Row, Session, against_option, at, session
 from scripts.benchmarks.speed.upstream import asking
@@ -93,7 +93,11 @@ def interference(
 def waits(current: Session, variants: tuple[str, ...], *, seconds: float) -> list[Row]:
     """Measure each kind for all in turn."""
     rows: list[Row] = []
-    contenders = [*current.bare(tap=True), *(current.mitmdump.bundle("none", each) for each in variants)]
+    contenders = [
+        current.direct(),
+        *current.bare(tap=True),
+        *(current.mitmdump.bundle("none", each) for each in variants),
+    ]
     with current.started(contenders) as started:
         for kind in KINDS:
             for who in started:
@@ -115,6 +119,19 @@ def _row(who: Running, kind: Kind, seconds: float) -> Row:
         "p99_ms": round(at(found, 99), 1),
         "max_ms": round(max(found) * 1000, 1),
     }
+
+
+async def _skip_answer(opened: Connection) -> None:
+    """Read an answer in large pieces, without parsing them, and let the small calls be timed between them."""
+    head = await opened.begin_answer()
+    found = LENGTH.search(head)
+    left, end = int(found[1]) if found else 0, b""
+    while left > 0 or not (found or end.endswith(b"0\r\n\r\n")):
+        data = await opened.reader.read(PIECE)
+        if not data:
+            raise click.ClickException("an answer broke off.")
+        left, end = left - len(data), (end + data)[-5:]
+        await asyncio.sleep(0)
 
 
 async def _measured(who: Running, kind: Kind, seconds: float) -> tuple[list[float], int]:
@@ -139,7 +156,8 @@ async def _measured(who: Running, kind: Kind, seconds: float) -> tuple[list[floa
         nonlocal others
         while time.monotonic() < until:
             async with connection(who.door) as opened:
-                await opened.call(who.door.head(body, path, content), body)
+                await opened.send(who.door.head(body, path, content), body)
+                await _skip_answer(opened)
                 others += 1
 
     rest = [asyncio.create_task(other()) for _ in range(kind.at_once)]
