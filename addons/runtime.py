@@ -47,6 +47,7 @@ from store.core.errors import NotFound, StoreError
 from store.core.event import Cost, Usage, UsageEvent
 from store.core.printable import clean_log_records
 from store.core.times import rfc3339
+from store.database.engine import Engine
 from store.database.engines import engine_of
 from store.database.location import StoreLocation
 from store.keys.ephemeral_keys import EphemeralKeyMaker
@@ -59,6 +60,7 @@ from store.spool.usage_checkpoint import UsageCheckpoint
 from store.tokens.lookup import Lookup
 from store.tokens.lookups import lookup_of
 from store.tokens.models import Project
+from store.tokens.rows import counts_dollars
 from store.tokens.store import TokenStore
 from store.upkeep.fleet import FleetReporter
 
@@ -164,8 +166,15 @@ class Runtime:
         self.listed = listed
         self._use_prices()
 
-    def _warm_up(self) -> None:
-        """Read the prices now: the first call would wait for them, some 200 ms."""
+    def _warm_up(self, engine: Engine) -> None:
+        """Read the prices now where this process prices calls: the first would wait for them, some 300 ms."""
+        if self.settings.workers.apart:
+            try:
+                with contextlib.closing(engine.connect()) as connection:
+                    if not counts_dollars(connection):
+                        return
+            except StoreError:
+                return
         usage = Usage(input_tokens=1, output_tokens=1, total_tokens=2)
         now = rfc3339(datetime.now(UTC))
         self.cost_of(UsageEvent(timestamp=now, host=API_HOST, model=API_MODEL, usage=usage))
@@ -303,7 +312,7 @@ class Runtime:
             engine, grace_seconds=grace, away=lookup.away, recent=self.settings.recent_calls
         )
         history = History()
-        threading.Thread(target=self._warm_up, name="llmproxy-warm-up", daemon=True).start()
+        threading.Thread(target=self._warm_up, args=[engine], name="llmproxy-warm-up", daemon=True).start()
         threading.Thread(target=history.seed, args=[engine], name="llmproxy-history", daemon=True).start()
         settling = Settling(ledger, mark, writer.writer, history)
         closing = Recovery(spool, self.cost_of, engine, ledger, settling)

@@ -204,7 +204,7 @@ def test_metrics_gaps_and_reasons_are_documented() -> None:
     }
     assert set(re.findall(r"^\| `(llmproxy_\w+)`", status, re.MULTILINE)) == named
     assert first_cells(status, "## llmproxy status") == set(counters.GAPS)
-    source = (ROOT / "addons" / "hooks" / "management.py").read_text()
+    source = (ROOT / "addons" / "hooks" / "management_server.py").read_text()
     codes = status.split("| code |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", codes, re.MULTILINE)) == set(re.findall(r'Reason\("(\w+)"', source))
 

@@ -27,8 +27,8 @@ from addons.flow.fail_closed import fail_closed, refuse
 from addons.management_api import errors
 from addons.management_api.errors import ApiError
 from addons.management_api.fields import Fields
-from addons.management_api.resources.usage import TOP, TOP_OVER_TIME, ways_of
 from addons.management_api.store_thread import StoreThread
+from addons.management_api.ways import TOP, TOP_OVER_TIME, ways_of
 from addons.mitm import internals as mitm
 from addons.openai.endpoints import resolve
 from addons.runtime import Runtime

@@ -108,6 +108,11 @@ def encoding_name(model: str | None) -> tuple[str, bool]:
 _loaded: dict[str, tiktoken.Encoding | None] = {}
 
 
+def loaded() -> set[str]:
+    """Name the encodings that are loaded."""
+    return {name for name, found in _loaded.items() if found is not None}
+
+
 def load(name: str) -> tiktoken.Encoding | None:
     """Give the encoding, or None, with one warning, where its vocabulary is not installed.
 

@@ -51,7 +51,10 @@ def summed(own: Mapping[str, Any], rest: list[tuple[Mapping[str, Any], bool]]) -
                 found[name] = _sum(found[name], value[name])
         if alive:
             found["healthy"] = found["healthy"] and value.get("healthy", True)
-    return found
+    # They may read for several proxies, each of which names them.
+    living = (own, *(value for value, alive in rest if alive))
+    pids = {pid for one in living for pid in one.get("worker_pids", ())}
+    return {**found, "worker_pids": sorted(pids), "worker_processes": len(pids)}
 
 
 def told_times(times: Times) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Give a proxy process's figures in Prometheus' text format.
+"""List a proxy process's figures; :mod:`addons.recording.exposition` writes them in Prometheus' text format.
 
 A row of COUNTERS or GAUGES is all that a figure needs, its sum over the proxies of one ``llmproxy serve``
 (:mod:`addons.recording.group`) included. Labels are bounded: endpoints by the table of
@@ -8,22 +8,7 @@ A row of COUNTERS or GAUGES is all that a figure needs, its sum over the proxies
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
-
-from prometheus_client import generate_latest
-from prometheus_client.core import (
-    CollectorRegistry,
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
-from addons.recording.histograms import MEASURES
-
-PREFIX = "llmproxy_"
+from typing import Literal, NamedTuple
 
 Sum = Literal["all", "living", "no"]
 """Which proxies of a group add to its figure: also those that have ended, only the living, or none."""
@@ -95,55 +80,14 @@ GAUGES = {
     "cache_bytes": GaugeRow("Bytes of the cache's memory.", "cache_bytes"),
     "uncounted_events": GaugeRow("Events on disk that the store has not taken in yet.", "uncounted"),
     "audit_waiting": GaugeRow("Refused authentications that are not in the audit log yet.", "audit_waiting"),
-    "worker_processes": GaugeRow("Processes that read finished calls; 0: a thread does.", "worker_processes"),
+    "worker_processes": GaugeRow(
+        "Processes that read finished calls; 0: a thread does.", "worker_processes", "no"
+    ),
     "worker_restarts": GaugeRow(
-        "Times that one of them ended and was started again.", "worker_restarts", "all"
+        "Times that one of them ended before its time, and was started again.", "worker_restarts", "all"
     ),
     "outlined_calls": GaugeRow(
         "Calls that ended every process which read them; recorded in outline.", "outlined", "all"
     ),
     "recorded_events": GaugeRow("Number of the last event that is on disk.", "recorded", "all"),
 }
-
-
-Times = Callable[[str], Iterable[tuple[list[str], list[tuple[str, float]], float]]]
-
-
-class ProxyCollector(Collector):
-    """Gives the figures of one moment.
-
-    They are as :func:`addons.runtime.Runtime.figures` gives them; `times` is how long calls took.
-    """
-
-    def __init__(self, figures: Mapping[str, Any], times: Times) -> None:
-        self._figures = figures
-        self._times = times
-
-    def collect(self) -> Iterator[Metric]:
-        for name, row in COUNTERS.items():
-            counter = CounterMetricFamily(PREFIX + name, row.help, labels=row.labels)
-            for values, figure in self._rows(row.key or name, len(row.labels)):
-                counter.add_metric(values, figure)
-            yield counter
-        for name, gauge in GAUGES.items():
-            yield GaugeMetricFamily(PREFIX + name, gauge.help, value=float(self._figures[gauge.key]))
-        for name, (text, _) in MEASURES.items():
-            histogram = HistogramMetricFamily(PREFIX + name, text, labels=["endpoint", "model"])
-            for values, buckets, seconds in self._times(name):
-                histogram.add_metric(values, buckets, seconds)
-            yield histogram
-
-    def _rows(self, key: str, depth: int) -> Iterator[tuple[list[str], float]]:
-        for first, figure in self._figures[key].items():
-            if depth == 1:
-                yield [first], float(figure)
-            else:
-                for second, inner in figure.items():
-                    yield [first, second], float(inner)
-
-
-def exposition(figures: Mapping[str, Any], times: Times) -> bytes:
-    """Give the text that Prometheus scrapes (exposition format 0.0.4)."""
-    registry = CollectorRegistry()
-    registry.register(ProxyCollector(figures, times))
-    return generate_latest(registry)

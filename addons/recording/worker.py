@@ -18,7 +18,8 @@ from addons.recording.counters import Counters
 from addons.recording.event_builder import outline
 from addons.recording.exchange import Exchange
 from addons.recording.pressure import LOOK_SECONDS, Pressure
-from addons.recording.reading.readers import Manner, Reader, ReadingFigures, ThreadReader
+from addons.recording.reading.lanes import Manner
+from addons.recording.reading.readers import Reader, ReadingFigures, ThreadReader
 from addons.recording.scrubbing import scrub
 from addons.recording.session_record import session_record
 from addons.recording.settling import Recorded, Settling

@@ -20,6 +20,7 @@ from addons.flow.network.other_hosts import OtherHosts
 from addons.management_api.oidc.settings import OidcSettings
 from addons.mitm.outgoing_proxy import OutgoingProxy
 from addons.recording.cost import BUNDLED, Prices
+from addons.recording.reading.readers import Readers
 from addons.settings import values
 from addons.settings.defaults import ConfiguredDefaults
 from addons.settings.option import Add, Option, not_negative, one, options_of, positive, setting
@@ -228,16 +229,17 @@ class Settings:
         "Take default addons that no option in use needs out of mitmproxy's chain, and call hooks from flat "
         "lists: about half the cost of a call in mitmproxy. Not in mitmweb's chain.",
     )
-    workers: int = one(
+    workers: Readers = one(
         "llm_workers",
         str,
         "auto",
         "Who reads finished calls (usage, tokens, cost): thread, a thread of the proxy's; process, or "
-        "process:N, processes beside it; auto, a process where there is more than one core.",
+        "process:N, processes beside it; shared, those that all proxies of one `llmproxy serve` share; auto, "
+        "these in `serve` and else a process, where there is more than one core.",
         read=values.workers,
-        otherwise=0,
+        otherwise=Readers(),
     )
-    """Processes that read finished calls; 0: a thread does."""
+    """Who reads finished calls."""
     prices: Prices = one(
         "llm_prices",
         str,

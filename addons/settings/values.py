@@ -27,6 +27,8 @@ from addons.mitm.outgoing_proxy import OutgoingProxy, parse_outgoing_proxy
 from addons.openai.endpoints import KNOWN_NAMES, RISK_CLASSES
 from addons.openai.providers import parse_deployments
 from addons.recording.cost import BUNDLED, BadPrices, Prices, read_prices
+from addons.recording.reading.readers import VARIABLE as SHARED_READERS
+from addons.recording.reading.readers import Readers
 from addons.settings.option import choice, not_negative, positive
 from store.cache.places import place_of
 from store.core.errors import Invalid, KeyUnavailable
@@ -95,18 +97,24 @@ def circuit_breaker(name: str, text: str) -> BreakerRule | None:
     return BreakerRule(int(match[1]), int(match[2]) * (60 if match[3] == "m" else 1))
 
 
-def workers(_: str, text: str) -> int:
-    """Read the number of processes that read finished calls; 0 for a thread."""
+def workers(_: str, text: str) -> Readers:
+    """Read who reads finished calls."""
+    shared = os.environ.get(SHARED_READERS)
     if text == "auto":
-        return 1 if len(os.sched_getaffinity(0)) > 1 else 0
+        if len(os.sched_getaffinity(0)) == 1:
+            return Readers()
+        return Readers(shared=Path(shared)) if shared else Readers(processes=1)
     if text == "thread":
-        return 0
+        return Readers()
+    if text == "shared" and shared:
+        return Readers(shared=Path(shared))
     match = re.fullmatch(r"process(?::([1-9][0-9]?))?", text)
     if match is None:
         raise exceptions.OptionsError(
-            f"llmproxy: option llm_workers={text!r}: use auto, thread, process, or process:N with N up to 99."
+            f"llmproxy: option llm_workers={text!r}: use auto, thread, process, process:N with N up to 99, "
+            "or, for the proxies of `llmproxy serve`, shared."
         )
-    return int(match[1] or 1)
+    return Readers(processes=int(match[1] or 1))
 
 
 def keep_flows(_: str, value: int) -> int:

@@ -10,56 +10,25 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from addons.mitm.listeners import VARIABLE as LISTENERS
 from addons.recording.group import VARIABLE as GROUP
 from scripts.client.processes import OF_THE_PROXY, python_module
 from scripts.client.proxy_process import START_SECONDS, StartFailed
+from scripts.serving.child import Child
 from scripts.serving.lifeline import LIFELINE
 from scripts.serving.pulse import Pulse
+from scripts.serving.readers import SharedReaders
 from scripts.serving.sockets import Address
 from store.core.systemd import Heartbeat
 from store.spool.status_files import read_all
 
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 LOOK_SECONDS = 0.1
-SHORT_LIFE = 10.0
-"""Seconds: one that ends earlier is started again after a while, and later each time."""
-LONGEST_PAUSE = 30.0
 STOP_SECONDS = 75.0
 """For calls to end (llm_shutdown_grace, 30 s by default) and their events to be written."""
 DISPATCHER_STOP_SECONDS = 40.0
-
-
-@dataclass(slots=True)
-class Child:
-    """Is a process that runs, or ended and is due to be started again."""
-
-    name: str
-    launch: Callable[[], subprocess.Popen[bytes]]
-    popen: subprocess.Popen[bytes]
-    began: float = field(default_factory=time.monotonic)
-    failures: int = 0
-    """Short lives in a row."""
-    due: float | None = None
-    """When it is started again; None while it runs."""
-
-    def revive(self, say: Callable[[str], None]) -> None:
-        """Start it again, now or later, if it has ended."""
-        now = time.monotonic()
-        if self.due is None and self.popen.poll() is not None:
-            self.failures = self.failures + 1 if now - self.began < SHORT_LIFE else 0
-            pause = min(LONGEST_PAUSE, 2.0 ** (self.failures - 1)) if self.failures else 0.0
-            later = f" in {pause:g} s" if pause else ""
-            say(
-                f"the {self.name} (pid {self.popen.pid}) ended with {self.popen.returncode}; "
-                f"it is started again{later}."
-            )
-            self.due = now + pause
-        if self.due is not None and now >= self.due:
-            self.popen, self.began, self.due = self.launch(), now, None
 
 
 class Supervisor:
@@ -90,6 +59,9 @@ class Supervisor:
         self._folder = tempfile.TemporaryDirectory(prefix="llmproxy-")
         self._pulses: dict[int, Pulse] = {}
         """By the pid of the proxy that reports there."""
+        self._readers = self._new_readers()
+        self._old_readers: list[SharedReaders] = []
+        """Those of proxies that were replaced, and end with the last of these."""
         self._lifeline, self._held_open = os.pipe()
         self._proxies: list[Child] = []
         self._leaving: list[subprocess.Popen[bytes]] = []
@@ -122,6 +94,7 @@ class Supervisor:
             while not all(self._is_serving(one.popen) for one in started):
                 if self.stopping.wait(LOOK_SECONDS):
                     return
+                self._readers.look()
                 if any(one.popen.poll() is not None for one in started):
                     raise StartFailed("a proxy ended at once; what it said is above.")
                 if time.monotonic() > deadline:
@@ -140,6 +113,7 @@ class Supervisor:
             **self._environment,
             **(pulse.environment() if pulse else {}),
             LISTENERS: " ".join(f"{key}={descriptor}" for key, descriptor in handed.items()),
+            **self._readers.environment(),
             LIFELINE: str(self._lifeline),
             GROUP: self._group,
         }
@@ -147,7 +121,7 @@ class Supervisor:
             python_module("scripts.serving.worker", *self._arguments),
             stdin=subprocess.DEVNULL,
             env=environment,
-            pass_fds=[self._lifeline, *handed.values()],
+            pass_fds=[self._lifeline, self._readers.held_open, *handed.values()],
             start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only
         )
         if pulse is not None:
@@ -158,6 +132,10 @@ class Supervisor:
         if not self._hang_seconds:
             return None
         return Pulse(Path(self._folder.name) / uuid.uuid4().hex[:12], self._hang_seconds)
+
+    def _new_readers(self) -> SharedReaders:
+        place = Path(self._folder.name) / uuid.uuid4().hex[:12]
+        return SharedReaders(place, self._count, self._environment, self._say)
 
     def _launch_dispatcher(self) -> subprocess.Popen[bytes]:
         assert self._dispatch is not None
@@ -181,11 +159,23 @@ class Supervisor:
         self._kill_hanging()
         for child in (*self._proxies, *([self._dispatcher] if self._dispatcher else [])):
             child.revive(self._say)
+        self._look_at_readers()
         if self.replacing.is_set() and not self._to_replace and self._replacement is None:
             self.replacing.clear()
             self._to_replace = list(range(self._count))
             self._say("replacing the proxies, one after the other.")
+            # New proxies may be of a new version, and what they say to who reads for them, too.
+            self._old_readers.append(self._readers)
+            self._readers.retire()
+            self._readers = self._new_readers()
         self._replace()
+
+    def _look_at_readers(self) -> None:
+        for readers in (*self._old_readers, self._readers):
+            readers.look()
+        for readers in [one for one in self._old_readers if one.ended]:
+            self._old_readers.remove(readers)
+            readers.close()
 
     def _kill_hanging(self) -> None:
         """Kill proxies whose event loop stands still: they accept connections, and answer none."""
@@ -236,6 +226,8 @@ class Supervisor:
             _end_all([self._dispatcher.popen], DISPATCHER_STOP_SECONDS)
         os.close(self._held_open)
         os.close(self._lifeline)
+        for readers in (*self._old_readers, self._readers):
+            readers.close()
         for pulse in self._pulses.values():
             pulse.close()
         self._folder.cleanup()

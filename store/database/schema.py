@@ -45,6 +45,8 @@ SUM_TIMINGS = (
     "SELECT hour - hour % 24, project_id, endpoint, measure, bucket, SUM(calls) FROM timing_hours "
     "GROUP BY hour - hour % 24, project_id, endpoint, measure, bucket"
 )
+MIGRATIONS = "llmproxy"
+"""The name under which a SQLite file notes the versions that it has been through."""
 VERSIONS: Mapping[str, Sequence[str]] = {
     "m001_projects_and_tokens": (),
     "m002_token_metadata": (),

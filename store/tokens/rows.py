@@ -14,8 +14,10 @@ from uuid_utils import uuid7
 
 from store.core.errors import DamagedRow, StoreError
 from store.core.times import rfc3339
-from store.database.engine import Row
+from store.database.engine import Connection, Row
+from store.database.schema import PROJECTS, TOKENS
 from store.tokens import limits
+from store.tokens.amounts import USD
 from store.tokens.fields import columns, fields_of
 from store.tokens.lifetimes import Lifetimes
 from store.tokens.models import Project, Token, TokenOrder
@@ -111,3 +113,12 @@ def token_row(
         **{"request_count": 0, "cache_hit_count": 0},
         **columns(Token, lifetimes.given(order.given, now)),
     }
+
+
+def counts_dollars(connection: Connection) -> bool:
+    """Tell whether a project or token has a budget in dollars: its calls are priced before they are made."""
+    for table in (PROJECTS, TOKENS):
+        named = " OR ".join(f"{column.name} LIKE :usd" for column in table.columns if "limits" in column.name)
+        if connection.rows(f"SELECT id FROM {table.name} WHERE {named} LIMIT 1", usd=f'%"{USD}"%'):  # noqa: S608
+            return True
+    return False

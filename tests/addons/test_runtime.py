@@ -70,6 +70,6 @@ def test_the_store_is_looked_at_while_nobody_calls(tmp_path: Path, monkeypatch: 
 
 def test_prices_are_there_before_the_first_call(tmp_path: Path) -> None:
     prices._bundled.cache_clear()
-    with gated(tmp_path):
+    with gated(tmp_path, llm_workers="thread"):
         wait_for(lambda: prices._bundled.cache_info().currsize > 0, "prices")
         assert prices._bundled.cache_info().misses == 1

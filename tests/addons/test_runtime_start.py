@@ -72,6 +72,6 @@ async def test_prices_are_read_before_the_first_call(tmp_path: Path, monkeypatch
         read.set()
 
     monkeypatch.setattr(runtimes, "cost_of", cost_of)
-    assert not start(tmp_path, llm_store_create=True).refused
+    assert not start(tmp_path, llm_store_create=True, llm_workers="thread").refused
     assert await asyncio.to_thread(read.wait, 10)
     assert threads == ["llmproxy-warm-up"]

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tests.live.harness import ROOT, wait_for
 from tests.live.tenant import Tenant
 from tests.live.upstream import Answer, Seen, Upstream
 
+CLIENTS = 6
+
 
 def command_line(process: psutil.Process) -> list[str]:
     """Its arguments; none of one that has just ended."""
@@ -33,7 +36,9 @@ def command_line(process: psutil.Process) -> list[str]:
 class Served:
     """A running ``llmproxy serve`` with two proxies, and a token."""
 
-    def __init__(self, folder: Path, upstream: Upstream, authority_file: Path, tenant: Tenant) -> None:
+    def __init__(
+        self, folder: Path, upstream: Upstream, authority_file: Path, tenant: Tenant, workers: str = "thread"
+    ) -> None:
         self.folder, self.upstream, self.tenant = folder, upstream, tenant
         self.token = tenant.token()[1]
         self.killed = False
@@ -50,7 +55,7 @@ class Served:
             *("serve", "--workers", "2", "--listen", "127.0.0.1:0", "--listen-reverse", "127.0.0.1:0"),
             *("--management", "127.0.0.1:0", "--cert", str(folder / "cert.pem")),
             *("--hang-timeout", "12", "--dispatch", "file", "--"),
-            *("--set", f"llm_upstream={upstream.base_url}", "--set", "llm_workers=thread"),
+            *("--set", f"llm_upstream={upstream.base_url}", "--set", f"llm_workers={workers}"),
             *("--set", f"ssl_verify_upstream_trusted_ca={authority_file}"),
         ]
         environment = {
@@ -106,6 +111,19 @@ class Served:
 
         return wait_for(found, "a dispatcher", 60)[0]
 
+    def pools(self) -> list[psutil.Process]:
+        """What starts the processes that read finished calls; in a replacement, the old one, too."""
+        children = psutil.Process(self.process.pid).children()
+        return [one for one in children if "addons.recording.reading.pool" in command_line(one)]
+
+    def readers(self) -> list[psutil.Process]:
+        """The processes that read finished calls."""
+        found = []
+        for pool in self.pools():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += pool.children()
+        return found
+
     def stop(self) -> None:
         if self.killed:
             return
@@ -114,14 +132,50 @@ class Served:
         assert self.process.wait(90) == 0, self.log.read_text()[-4000:]
 
 
+class Load:
+    """Clients that call without pause, each over a connection that it keeps."""
+
+    def __init__(self, served: Served, name: str) -> None:
+        self.served, self.name = served, name
+        self.stop = threading.Event()
+        self.statuses: list[int] = []
+        self.failures: list[str] = []
+        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+
+    def _run(self, number: int) -> None:
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            count = 0
+            while not self.stop.is_set():
+                count += 1
+                try:
+                    self.statuses.append(self.served.call(client, f"{self.name}-{number}-{count}"))
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        wait_for(lambda: len(self.statuses) >= CLIENTS, "the first calls", 60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(60)
+
+
 @contextlib.contextmanager
 def serving(
-    answer: Callable[[Seen], Answer], authority: trustme.CA, authority_file: Path, folder: Path
+    answer: Callable[[Seen], Answer],
+    authority: trustme.CA,
+    authority_file: Path,
+    folder: Path,
+    workers: str = "thread",
 ) -> Iterator[Served]:
-    """Serve, in front of an upstream that answers so, and with a store of its own."""
+    """Serve, in front of an upstream that answers so, and with a store of its own; `workers`: who reads."""
     tenant = Tenant(folder / "store.db")
     with Upstream(answer, authority.issue_cert("localhost")).running() as upstream:
-        running = Served(folder, upstream, authority_file, tenant)
+        running = Served(folder, upstream, authority_file, tenant, workers)
         yield running
         running.stop()
     tenant.store.close()

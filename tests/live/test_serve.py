@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,41 +14,7 @@ import httpx
 from store.tokens import limits
 from tests.live.clients import authorised
 from tests.live.harness import wait_for
-from tests.live.served import Served
-
-CLIENTS = 6
-
-
-class Load:
-    """Clients that call without pause, each over a connection that it keeps."""
-
-    def __init__(self, served: Served, name: str) -> None:
-        self.served, self.name = served, name
-        self.stop = threading.Event()
-        self.statuses: list[int] = []
-        self.failures: list[str] = []
-        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
-
-    def _run(self, number: int) -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            count = 0
-            while not self.stop.is_set():
-                count += 1
-                try:
-                    self.statuses.append(self.served.call(client, f"{self.name}-{number}-{count}"))
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        wait_for(lambda: len(self.statuses) >= CLIENTS, "the first calls", 60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(60)
+from tests.live.served import CLIENTS, Load, Served
 
 
 def test_new_connections_go_to_both_and_their_figures_are_one(served: Served) -> None:

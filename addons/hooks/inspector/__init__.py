@@ -23,7 +23,6 @@ from msgspec.structs import replace
 from addons.flow import flow_metadata
 from addons.flow.fail_closed import observe_only
 from addons.hooks.inspector import content_view, figures, kept
-from addons.mitm.web_columns import widen_comments
 from addons.runtime import Runtime
 from store.core.event import BaseRecord, Fields, UsageEvent
 from store.core.event_fields import read_record, to_fields
@@ -54,6 +53,9 @@ class Inspector:
         self.kept = kept.of(view)
         if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
             ctx.options.update(web_columns=[*ctx.options.web_columns, "comment"])
+            # Only mitmweb has what this imports.
+            from addons.mitm.web_columns import widen_comments  # noqa: PLC0415
+
             widen_comments(ctx.master)
         loop = asyncio.get_running_loop()
 

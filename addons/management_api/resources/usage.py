@@ -9,18 +9,16 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
-from addons.management_api.fields import Fields, invalid
 from addons.management_api.handler import ApiHandler, Roles
 from addons.management_api.parameters import LIMIT, NATURAL, Takes, choice, moment, text, texts
+from addons.management_api.ways import TOP, TOP_OVER_TIME, ways_of
 from store.tokens.management_tokens import PROJECT, READ
 from store.tokens.store import TokenStore
-from store.usage.breakdown import LABEL, Question, break_down
+from store.usage.breakdown import Question, break_down
 from store.usage.csv_text import write_csv
-from store.usage.reports import TIMES, WAYS, budgets
+from store.usage.reports import TIMES, budgets
 from store.usage.reports import Usage as Asked
 
-TOP, TOP_OVER_TIME = 100, 10
-"""Groups that are told apart where nothing says how many: of a whole, and in each period."""
 FORMS = ("json", "csv")
 
 
@@ -96,16 +94,6 @@ class Budgets(ApiHandler):
 
         found = await self.read(find)
         self.answer_list(found[:limit], after + limit if len(found) > limit else None)
-
-
-def ways_of(query: Fields, usual: str) -> tuple[str, ...]:
-    """Give by what usage is told apart: ``by=day,model``; ``by=`` for one sum of all."""
-    given = query.text("by")
-    ways = dict.fromkeys(way.strip() for way in (usual if given is None else given).split(","))
-    for way in ways:
-        if way and way not in WAYS and not (way.startswith(LABEL) and way != LABEL):
-            raise invalid("by", f"{way[:40]!r}: use {', '.join(WAYS)} or label:NAME, with commas between")
-    return tuple(way for way in ways if way)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

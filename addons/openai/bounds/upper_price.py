@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal, localcontext
 
-from genai_prices.types import TieredPrices
-
 from addons.openai.bounds.usage_bound import UsageBound
 from addons.openai.pricing import price_table, pricing
 from addons.openai.pricing.bill import EXACT, HOUR, MILLION, Unpriced
-from addons.openai.pricing.prices import OPENAI, Found, Missing, Prices, Rate
+from addons.openai.pricing.prices import OPENAI, Found, Missing, Prices
+from addons.openai.pricing.rates import Rate, TieredPrices
 from addons.openai.vocabulary import normalise
 
 NANO = 10**9

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from tinytag import TinyTag, TinyTagException
+if TYPE_CHECKING:
+    from tinytag import TinyTag
 
 SLOWEST = 750
 """Bytes a second: Opus at 6 kbit/s."""
@@ -194,6 +196,8 @@ class Ends(io.BytesIO):
 
 
 def _read(file: io.BytesIO) -> TinyTag | None:
+    from tinytag import TinyTag, TinyTagException  # noqa: PLC0415 - few calls have sound
+
     try:
         return TinyTag.get(file_obj=file, tags=False)
     except TinyTagException:

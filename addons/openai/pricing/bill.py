@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from genai_prices.types import TieredPrices
-
-from addons.openai.pricing.prices import Rates
+from addons.openai.pricing.rates import Rates, TieredPrices
 
 MILLION = 1_000_000
 HOUR = 3600

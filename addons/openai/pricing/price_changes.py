@@ -9,9 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from genai_prices.types import TieredPrices
-
-from addons.openai.pricing.prices import Found, Prices, Rate
+from addons.openai.pricing.prices import Found, Prices
+from addons.openai.pricing.rates import Rate, TieredPrices
 
 
 @dataclass(frozen=True, slots=True)

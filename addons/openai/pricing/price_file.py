@@ -22,30 +22,40 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
-from genai_prices import types
-from genai_prices.types import StartDateConstraint, Tier, TieredPrices, TimeOfDateConstraint
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from addons.openai.pricing import litellm_map
-from addons.openai.pricing.prices import Constraint, Match, OwnProvider, Priced, Prices, Rate, Rates, Variant
+from addons.openai.pricing.prices import OwnProvider, Priced, Prices, Variant
+from addons.openai.pricing.rates import (
+    AllOf,
+    AnyOf,
+    Constraint,
+    FromDate,
+    Match,
+    Named,
+    Pattern,
+    Rate,
+    Rates,
+    Tier,
+    TieredPrices,
+    TimeOfDay,
+)
 
 PRICE_KEY = re.compile(
     r"(?:input|output|cache|audio|web|social|storage|rerank|code|requests)_"
     r"(?:[a-z0-9]+_)*(?:mtok|mchars|hours|kcount|kpages|gpixels)|requests_kcount|audio_hours"
 )
 CLAUSES: Mapping[str, Callable[[str], Match]] = {
-    "equals": types.ClauseEquals,
-    "starts_with": types.ClauseStartsWith,
-    "ends_with": types.ClauseEndsWith,
-    "contains": types.ClauseContains,
-    "regex": types.ClauseRegex,
+    **{how: partial(Named, how) for how in ("equals", "starts_with", "ends_with", "contains")},
+    "regex": Pattern,
 }
 MODEL_KEYS = ("id", "match", "prices", "price_variants")
 """Of a model, what prices are read from."""
-GROUPS: Mapping[str, Callable[[Any], Match]] = {"or": types.ClauseOr, "and": types.ClauseAnd}
+GROUPS: Mapping[str, Callable[[Any], Match]] = {"or": AnyOf, "and": AllOf}
 
 
 class BadPrices(ValueError):
@@ -231,9 +241,9 @@ def _constraint(entry: Mapping[str, Any], place: str) -> Constraint | None:
     constraint = _mapping(value, f"{place}.constraint")
     try:
         if "start_date" in constraint:
-            return StartDateConstraint(_parsed(date, constraint["start_date"]))
+            return FromDate(_parsed(date, constraint["start_date"]))
         start, end = constraint["start_time"], constraint["end_time"]
-        return TimeOfDateConstraint(_parsed(time, start), _parsed(time, end))
+        return TimeOfDay(_parsed(time, start), _parsed(time, end))
     except (KeyError, TypeError, ValueError) as error:
         raise BadPrices(
             f"{place}.constraint: write start_date: 2026-01-31, or start_time and end_time: 16:30:00Z"
@@ -263,7 +273,10 @@ def _rate(value: object, place: str) -> Rate:
         raise BadPrices(f"{place}: write a number, or base and tiers")
     return TieredPrices(
         _decimal(value["base"], f"{place}.base"),
-        [_tier(tier, f"{place}.tiers[{index}]") for index, tier in enumerate(tiers)],
+        sorted(
+            (_tier(tier, f"{place}.tiers[{index}]") for index, tier in enumerate(tiers)),
+            key=lambda tier: tier.start,
+        ),
     )
 
 

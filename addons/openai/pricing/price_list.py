@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from genai_prices.types import TieredPrices
-
-from addons.openai.pricing.prices import Missing, Prices, Rate
+from addons.openai.pricing.prices import Missing, Prices
+from addons.openai.pricing.rates import Rate, TieredPrices
 
 Called = tuple[str, int, int]
 """A model, its calls, and how many of those have no price."""

@@ -14,18 +14,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, Protocol
-
-from genai_prices import data_snapshot
-from genai_prices.types import ConditionalPrice, ModelInfo, Provider, TieredPrices
+from typing import TYPE_CHECKING, Any
 
 from addons.openai.pricing import price_table
+from addons.openai.pricing.rates import Constraint, Match, Rate, Rates, Tier, TieredPrices
 from addons.openai.providers import provider_of
 from addons.openai.vocabulary import normalise
 
-Rate = Decimal | TieredPrices
-Rates = Mapping[str, Rate]
-"""US dollars by the price keys of genai-prices: ``input_mtok``, ``cache_read_mtok``, ``audio_hours``, ..."""
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, Provider
 
 OPENAI, AZURE = "openai", "azure"
 OWN = "own"
@@ -38,18 +35,6 @@ LONGEST_NAME = 200
 """Names come from clients, and are kept in caches."""
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|20\d{6})$")
 SHORT_DATE = re.compile(r"-\d{4}$")
-
-
-class Constraint(Protocol):
-    """Says when a price holds."""
-
-    def active(self, request_timestamp: datetime) -> bool: ...
-
-
-class Match(Protocol):
-    """Says which model names a price is for."""
-
-    def is_match(self, text: str) -> bool: ...
 
 
 Variant = tuple[Mapping[str, str], Constraint | None, Rates]
@@ -248,8 +233,21 @@ def _bundled_source() -> str:
     return f"genai-prices/{version('genai-prices')}"
 
 
+def load() -> None:
+    """Read what comes with genai-prices now: it takes a third of a second, once."""
+    _providers()
+
+
+@lru_cache(maxsize=1)
 def _providers() -> Sequence[Provider]:
+    from genai_prices import data_snapshot  # noqa: PLC0415 - see `addons.openai.pricing.rates`
+
     return data_snapshot.get_snapshot().providers
+
+
+def is_loaded() -> bool:
+    """Tell whether that is done."""
+    return _providers.cache_info().currsize > 0
 
 
 @lru_cache(maxsize=256)
@@ -276,10 +274,13 @@ def _bundled(provider: str, name: str) -> Priced | None:
 def priced_of(model: ModelInfo) -> Priced:
     """Give the prices of a model of genai-prices, in whichever release."""
     prices: Any = model.prices
-    conditional = isinstance(prices, list)
-    entries: list[ConditionalPrice] = prices if conditional else [ConditionalPrice(prices=prices)]
+    entries = (
+        [(entry.constraint, entry.prices) for entry in prices]
+        if isinstance(prices, list)
+        else [(None, prices)]
+    )
     return Priced(
-        [(entry.constraint, _rates_of(entry.prices)) for entry in entries],
+        [(constraint, _rates_of(held)) for constraint, held in entries],
         [
             (variant.when, variant.constraint, _rates_of(variant.prices))
             for variant in getattr(model, "price_variants", None) or ()
@@ -288,4 +289,13 @@ def priced_of(model: ModelInfo) -> Priced:
 
 
 def _rates_of(prices: object) -> Rates:
-    return {key: rate for key, rate in vars(prices).items() if isinstance(rate, Decimal | TieredPrices)}
+    rates = {key: _rate_of(value) for key, value in vars(prices).items()}
+    return {key: rate for key, rate in rates.items() if rate is not None}
+
+
+def _rate_of(value: Any) -> Rate | None:
+    if isinstance(value, Decimal):
+        return value
+    if not hasattr(value, "tiers"):
+        return None
+    return TieredPrices(value.base, [Tier(tier.start, tier.price) for tier in value.tiers])

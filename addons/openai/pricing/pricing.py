@@ -12,13 +12,12 @@ from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any
 
-from genai_prices.types import TieredPrices
-
 from addons.openai import completion_window
 from addons.openai.asked_tier import CHEAPER, names_none
 from addons.openai.pricing import price_table, reported_cost, special
 from addons.openai.pricing.bill import EXACT, Line, Unpriced, bill, total
 from addons.openai.pricing.prices import AZURE, OPENAI, Found, Missing, Prices
+from addons.openai.pricing.rates import TieredPrices
 from addons.openai.vocabulary import normalise
 
 UNKNOWN = "unknown"

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from genai_prices.types import Tier, TieredPrices
-
 from addons.openai.pricing import price_table
 from addons.openai.pricing.bill import CACHE_1H, CACHE_12H, MILLION, Line
-from addons.openai.pricing.prices import AZURE, OPENAI, Found, Rate, Rates
+from addons.openai.pricing.prices import AZURE, OPENAI, Found
+from addons.openai.pricing.rates import Rate, Rates, Tier, TieredPrices
 
 KNOWN_RETENTIONS = frozenset({"ttl_5m_tokens", "ttl_30m_tokens", "ttl_1h_tokens", "ttl_12h_tokens"})
 DEARER = {"ttl_12h_tokens": CACHE_12H, "ttl_1h_tokens": CACHE_1H}

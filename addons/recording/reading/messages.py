@@ -1,13 +1,15 @@
 """Carry messages between the proxy and its reading processes, with their length before them.
 
-What goes to a process is a pickle of the proxy's own objects. What comes back is MessagePack of plain bytes
-and texts, so that nothing that clients or upstreams wrote decides what the proxy unpickles.
+A process greets, and says which prices it has. What goes to it are prices, if it has not got them, and calls:
+two pickles of the proxy's own objects. What comes back is MessagePack of plain bytes and texts, so that
+nothing that clients or upstreams wrote decides what the proxy unpickles.
 """
 
 from __future__ import annotations
 
 import copy
 import copyreg
+import os
 import pickle
 import socket
 import struct
@@ -27,8 +29,10 @@ from store.keys.project_keys import StoredKey
 from store.tokens.limits import NONE
 from store.tokens.models import Grant
 
-HELLO = b"ready"
-"""The first message of a process: it can read from now on."""
+BUNDLED_KEY = ""
+"""Names the prices that come with the program: every process has those."""
+READ_SECONDS = 60.0
+"""Longest that a process may take for one message."""
 _LENGTH = struct.Struct("!Q")
 _PIECE = 2**20
 
@@ -45,9 +49,17 @@ class Work(NamedTuple):
     """Holds calls to read in one go."""
 
     capture: str
-    prices: Prices | None
-    """None: those of the message before."""
+    prices: str
+    """Which prices they are priced by: a key."""
     tasks: list[Task]
+
+
+class Greeting(msgspec.Struct, array_like=True):
+    """Is the first message of a process: it can read from now on."""
+
+    pid: int
+    prices: list[str]
+    """Keys of those it has."""
 
 
 class LogLine(msgspec.Struct, array_like=True):
@@ -69,6 +81,9 @@ class Answer(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Answer]).decode
+_decode_greeting = msgspec.msgpack.Decoder(Greeting).decode
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of who is on the other side."""
 
 
 def send(connection: socket.socket, data: bytes) -> None:
@@ -95,14 +110,47 @@ def _exactly(connection: socket.socket, length: int) -> bytearray:
     return data
 
 
-def pack_work(exchanges: Sequence[Exchange], *, capture: str, prices: Prices | None) -> bytes:
+def is_of_this_user(connection: socket.socket) -> bool:
+    """Tell whether the other side of a Unix socket is this user's, where the system says whose it is.
+
+    Where it does not, the folder of the socket keeps others out.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(found)[1] == os.geteuid())
+
+
+def pack_greeting(prices: Sequence[str]) -> bytes:
+    """Write what a process says first."""
+    return _encode(Greeting(os.getpid(), list(prices)))
+
+
+def unpack_greeting(data: bytes) -> Greeting:
+    """Read it. Raises msgspec.ValidationError or DecodeError for anything else."""
+    return _decode_greeting(data)
+
+
+def pack_prices(prices: Prices) -> bytes:
+    """Write prices, for a process that does not have them."""
+    return pickle.dumps(prices, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack_prices(data: bytes) -> Prices:
+    """Read them."""
+    prices: Prices = pickle.loads(data)  # noqa: S301 - as in `unpack_work`
+    return prices
+
+
+def pack_work(exchanges: Sequence[Exchange], *, capture: str, prices: str) -> bytes:
     """Write a message to a process; may wait for what is still to be decoded of over-long bodies."""
     return pickle.dumps(Work(capture, prices, [_task(one) for one in exchanges]), pickle.HIGHEST_PROTOCOL)
 
 
 def unpack_work(data: bytes) -> Work:
     """Read a message of the proxy's."""
-    work: Work = pickle.loads(data)  # noqa: S301 - it comes from the process that started this one
+    # It comes from the process that started this one, or by a socket that only this user may use.
+    work: Work = pickle.loads(data)  # noqa: S301
     for exchange, secrets in work.tasks:
         exchange.secrets = [Secret(text) for text in secrets]
         for body in (exchange.request_body, exchange.response_body):

@@ -10,19 +10,24 @@ import sys
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from addons.recording.cost import BUNDLED, cost_of
+from addons.recording.cost import BUNDLED, Prices, cost_of
 from addons.recording.event_builder import written_event
 from addons.recording.reading.messages import (
-    HELLO,
+    BUNDLED_KEY,
     Answer,
     LogLine,
     pack_answers,
+    pack_greeting,
     receive,
     send,
+    unpack_prices,
     unpack_work,
 )
 from store.core.event import Usage, UsageEvent
 from store.spool import encode_object
+
+MOST_PRICES = 4
+"""Besides those of the program; several proxies may have prices of their own."""
 
 
 class Collected(logging.Handler):
@@ -41,23 +46,48 @@ class Collected(logging.Handler):
         return lines
 
 
+class CallReader:
+    """Reads the calls of messages, and remembers prices from one to the next."""
+
+    def __init__(self) -> None:
+        self._log = Collected()
+        logging.getLogger().addHandler(self._log)
+        logging.getLogger().setLevel(logging.INFO)
+        self._prices: dict[str, Prices] = {}
+        """By key, the last used last."""
+
+    def greeting(self) -> bytes:
+        """Write what is said first on a connection."""
+        return pack_greeting([BUNDLED_KEY, *self._prices])
+
+    def answer(self, prices: bytes, data: bytes) -> bytes:
+        """Read a message, with prices where they were not there yet."""
+        work = unpack_work(data)
+        priced_by = self._prices_of(work.prices, prices)
+        answers = []
+        for task in work.tasks:
+            event, line = written_event(task.exchange, capture=work.capture, prices=priced_by)
+            answers.append(Answer(line, encode_object(_without_bodies(event)), self._log.take()))
+        return pack_answers(answers)
+
+    def _prices_of(self, key: str, data: bytes) -> Prices:
+        if key == BUNDLED_KEY:
+            return BUNDLED
+        found = unpack_prices(data) if data else self._prices.pop(key)
+        self._prices[key] = found
+        while len(self._prices) > MOST_PRICES:
+            del self._prices[next(iter(self._prices))]
+        return found
+
+
 def serve(connection: socket.socket) -> None:
     """Read calls until the proxy closes the connection, or has died."""
-    log = Collected()
-    logging.getLogger().addHandler(log)
-    logging.getLogger().setLevel(logging.INFO)
-    prices = BUNDLED
-    _warm_up()
+    reader = CallReader()
+    warm_up()
     try:
-        send(connection, HELLO)
+        send(connection, reader.greeting())
         while True:
-            work = unpack_work(receive(connection))
-            prices = work.prices or prices
-            answers = []
-            for task in work.tasks:
-                event, line = written_event(task.exchange, capture=work.capture, prices=prices)
-                answers.append(Answer(line, encode_object(_without_bodies(event)), log.take()))
-            send(connection, pack_answers(answers))
+            send(connection, reader.answer(receive(connection), receive(connection)))
     except ConnectionError:
         return
 
@@ -66,19 +96,21 @@ def _without_bodies(event: UsageEvent) -> UsageEvent:
     return replace(event, request=UNSET, response=UNSET)
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Read the prices now: the first call would wait for them."""
     usage = Usage(input_tokens=1, output_tokens=1, total_tokens=2)
     cost_of(UsageEvent(timestamp="2026-01-01T00:00:00Z", host="api.openai.com", model="gpt-4o", usage=usage))
 
 
+def ignore_signals() -> None:
+    """Outlive signals that go to a whole group: a proxy that ends still needs its reading process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def main() -> None:
     """Serve the connection whose descriptor is the argument; its end is the end of the process."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # they go to the whole group, and the proxy still needs this
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 

@@ -29,11 +29,13 @@ from store.spool.status_files import read_all
 from store.tokens import limits
 from store.tokens.store import TokenStore
 
-VICTIMS = ("proxy", "reader", "dispatcher")
+VICTIMS = ("proxy", "reader", "pool", "dispatcher")
 LIMITS = {"budgets": {"usd": {"total": "1000000"}}, "budget_mode": "strict", "max_output_tokens": 500}
 """Of the token: each call is reserved and settled one by one."""
 WORKERS, LASTING = 2, 10.5
 """Proxies; and the seconds after which what ends is started again at once: a short life makes a pause."""
+POOL, READERS = "addons.recording.reading.pool", 2
+"""What starts the processes that read finished calls, and how many there are for two proxies."""
 PATIENCE = 120.0
 BAD = ("without_an_event", "with_two_events", "recorded_as_not_sent_but_sent")
 """What must be empty in an account."""
@@ -42,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass
 class Deployment:
-    """Is a running ``llmproxy serve`` with two proxies, their reading processes and a dispatcher."""
+    """Is a running ``llmproxy serve`` with two proxies, what reads for both, and a dispatcher."""
 
     folder: Path
     upstream: Upstream
@@ -63,7 +65,7 @@ class Deployment:
             [
                 *self._command("serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{listen}"),
                 *("--listen-reverse", f"127.0.0.1:{self.port}", "--upstream", url, "--dispatch", "file"),
-                *("--", "-q", "--set", f"llm_upstream={url}", "--set", "llm_workers=process"),
+                *("--", "-q", "--set", f"llm_upstream={url}", "--set", "llm_workers=shared"),
             ],
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -105,22 +107,27 @@ class Deployment:
                 found.append(psutil.Process(pid))
         return sorted(found, key=psutil.Process.create_time)
 
+    def pools(self) -> list[psutil.Process]:
+        """List what starts the processes that read finished calls, for all proxies."""
+        return [each for each in self.process.children() if POOL in _command_line(each)]
+
     def readers(self) -> list[psutil.Process]:
         """List the processes that read finished calls."""
-        return [
-            each
-            for each in self.process.children(recursive=True)
-            if "recording.reading" in " ".join(_command_line(each))
-        ]
+        found = []
+        for pool in self.pools():
+            with suppress(psutil.NoSuchProcess):
+                found += pool.children()
+        return found
 
     def dispatchers(self) -> list[psutil.Process]:
         return [each for each in self.process.children() if "dispatch" in _command_line(each)]
 
     def kill(self, victim: str, rng: random.Random) -> None:
-        """Kill the oldest proxy or the dispatcher, once they have lasted, or any reader."""
+        """Kill the oldest proxy, the pool or the dispatcher, once they have lasted, or any reader."""
         found, count = {
             "proxy": (self.proxies, WORKERS),
-            "reader": (self.readers, WORKERS),
+            "reader": (self.readers, READERS),
+            "pool": (self.pools, 1),
             "dispatcher": (self.dispatchers, 1),
         }[victim]
         self._wait(lambda: len(found()) >= count, f"each {victim}")
@@ -232,7 +239,7 @@ def account(here: Deployment, callers: Callers) -> dict[str, Any]:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def kills(*, rounds: int, victims: Sequence[str], seed: int, as_json: bool) -> None:
-    """Kill a proxy, a reading process and the dispatcher in each round, then account for every call.
+    """Kill proxies, reading processes, what starts those, and dispatchers, then account for every call.
 
     `llmproxy serve` with two proxies, a strict budget and streams among the calls. Exit code 1 where a call
     that was answered, or reached the upstream, has not exactly one event, where the budget or the hourly sums

@@ -13,7 +13,7 @@ from store.database.sqlite.files import (
     WAL_BYTES,
     connect,
     identify,
-    open_database,
+    prepare,
     translated,
     wal_bytes,
 )
@@ -136,7 +136,7 @@ class SqliteEngine:
         self.where = str(path)
 
     def prepare(self, *, create: bool = True) -> None:
-        open_database(self._path, create_missing=create).close()
+        prepare(self._path, create_missing=create)
 
     def tidy(self) -> None:
         if wal_bytes(self._path) <= WAL_BYTES:

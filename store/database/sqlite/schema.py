@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table as SqliteTable
 
 from store.database.engine import quoted
-from store.database.schema import TABLES, VERSIONS, Index, Table
+from store.database.schema import MIGRATIONS, TABLES, VERSIONS, Index, Table
 from store.database.sqlite.views import VIEWS
 
 TYPES = {"text": str, "document": str, "number": int}
@@ -25,18 +26,14 @@ def _change_of(statements: Sequence[str]) -> Callable[[Database], None]:
     return change
 
 
-migrations = Migrations("llmproxy")
+migrations = Migrations(MIGRATIONS)
 for _name, _statements in VERSIONS.items():
     migrations(name=_name)(_change_of(_statements))
 
 
-def versions(db: Database) -> list[str]:
-    """List those that the store has been through; empty for a new file."""
-    return [migration.name for migration in migrations.applied(db)]
-
-
-def upgrade(db: Database) -> None:
+def upgrade(connection: sqlite3.Connection) -> None:
     """Add what is missing. Within a transaction of the caller's."""
+    db = Database(connection)
     for table in TABLES:
         _complete(db, table)
     for trigger in db.triggers:

@@ -19,7 +19,7 @@ from tornado.web import Application
 
 from addons.caching.answers import AnswerCache
 from addons.checks.history import History
-from addons.hooks.management import oidc_of
+from addons.hooks.management_server import oidc_of
 from addons.management_api.access import Attempts
 from addons.management_api.context import Api
 from addons.management_api.oidc.settings import OidcSettings

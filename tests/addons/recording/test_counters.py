@@ -11,8 +11,9 @@ import pytest
 from prometheus_client.core import CollectorRegistry
 
 from addons.recording.counters import GAPS, LABELS, Counters, gaps
+from addons.recording.exposition import ProxyCollector, exposition
 from addons.recording.histograms import MEASURES, PAIRS, Histograms
-from addons.recording.metrics import COUNTERS, GAUGES, ProxyCollector, exposition
+from addons.recording.metrics import COUNTERS, GAUGES
 from dispatch.metrics import DispatchCollector
 from store.core.event import UsageEvent
 from tests.events import typed

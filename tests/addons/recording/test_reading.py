@@ -20,8 +20,9 @@ import pytest
 from addons.flow.capture import Body
 from addons.openai.pricing import price_file
 from addons.recording.exchange import Exchange
-from addons.recording.reading import messages, readers
-from addons.recording.reading.readers import Manner, ProcessReader, ThreadReader
+from addons.recording.reading import lanes, messages, readers
+from addons.recording.reading.lanes import Manner, OwnLane
+from addons.recording.reading.readers import ProcessReader, ThreadReader
 from store.core.event import UsageEvent
 from store.core.secret import Secret
 from store.keys.project_keys import StoredKey
@@ -74,7 +75,7 @@ def odd() -> Exchange:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessReader]:
-    reader = ProcessReader(1)
+    reader = ProcessReader([OwnLane()])
     yield reader
     reader.close()
 
@@ -140,15 +141,15 @@ def test_a_call_that_ends_every_process_is_recorded_in_outline_and_takes_no_othe
     processes: ProcessReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = call(), call()
-    ask = readers.Lane.ask
+    ask = OwnLane.ask
 
-    def deadly(self: readers.Lane, exchanges: Any, manner: Manner) -> Any:
+    def deadly(self: OwnLane, exchanges: Any, manner: Manner) -> Any:
         if bad in exchanges:
             self.close(at_once=True)
-            raise readers.Died("killed")
+            raise lanes.Died("killed")
         return ask(self, exchanges, manner)
 
-    monkeypatch.setattr(readers.Lane, "ask", deadly)
+    monkeypatch.setattr(OwnLane, "ask", deadly)
     before = processes.figures().outlined
     (outlined, line), (whole, _) = processes.read([bad, good], Manner())
     assert (outlined.usage, outlined.usage_missing_code) == (None, "unread")
@@ -160,8 +161,8 @@ def test_a_call_that_ends_every_process_is_recorded_in_outline_and_takes_no_othe
 def test_where_no_process_can_be_started_the_thread_reads(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(readers.sys, "executable", "/nowhere/python")  # type: ignore[attr-defined]
-    reader = ProcessReader(1)
+    monkeypatch.setattr(lanes.sys, "executable", "/nowhere/python")  # type: ignore[attr-defined]
+    reader = ProcessReader([OwnLane()])
     assert reader.read([call()], Manner())[0][0].outcome == "ok"
     assert "a thread reads calls for 60 s" in caplog.text
     monkeypatch.undo()
@@ -181,7 +182,7 @@ def test_what_cannot_be_handed_over_is_read_in_the_thread(processes: ProcessRead
 
 
 def test_several_processes_keep_the_order_of_the_calls() -> None:
-    reader = ProcessReader(2)
+    reader = ProcessReader([OwnLane(), OwnLane()])
     try:
         calls = [call() for _ in range(100)]
         found = reader.read(calls, Manner())
@@ -192,7 +193,7 @@ def test_several_processes_keep_the_order_of_the_calls() -> None:
 
 
 def test_no_key_of_a_project_goes_to_a_process_and_no_secret_by_itself() -> None:
-    data = messages.pack_work([replace(call(), secrets=[])], capture="all", prices=None)
+    data = messages.pack_work([replace(call(), secrets=[])], capture="all", prices=messages.BUNDLED_KEY)
     assert data.count(KEY.encode()) == 1, "the one in the request's body"
     with pytest.raises(TypeError):
         pickle.dumps(call())
@@ -205,7 +206,8 @@ def test_whatever_the_store_knows_of_a_token_can_be_handed_over(tmp_path: Path) 
     token, _ = store.create_token(project.id, name="ranking", **fields)
     store.close()
     made = replace(call(), grant=Grant(project, token))
-    (task,) = messages.unpack_work(messages.pack_work([made], capture="all", prices=None)).tasks
+    data = messages.pack_work([made], capture="all", prices=messages.BUNDLED_KEY)
+    (task,) = messages.unpack_work(data).tasks
     given = task.exchange.grant
     assert given is not None
     assert (given.token, given.project.metadata) == (token, project.metadata)

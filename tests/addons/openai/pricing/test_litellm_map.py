@@ -6,11 +6,10 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from genai_prices.types import TieredPrices
-
 from addons.openai.pricing import price_file
 from addons.openai.pricing.litellm_map import convert, is_model_map
 from addons.openai.pricing.prices import Found, Prices
+from addons.openai.pricing.rates import TieredPrices
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 MAP = {

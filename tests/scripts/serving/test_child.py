@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from scripts.serving import supervisor
-from scripts.serving.supervisor import Child
+from scripts.serving import child as children
+from scripts.serving.child import Child
 
 
 def ended() -> subprocess.Popen[bytes]:
@@ -27,7 +27,7 @@ class Clock:
 
 def test_pauses_grow_while_it_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, said, launched = Clock(), list[str](), list[float]()
-    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr(children, "time", clock)
     dead = ended()
 
     def launch() -> subprocess.Popen[bytes]:
