@@ -2,9 +2,9 @@
 
 mitmproxy reads 64 KB of a connection at a time, works on that without a pause, and goes on to the next 64 KB
 without one while asyncio has them; twenty uploads or streams at full speed so hold up all others for a
-second. Here a connection that has brought a large piece goes on when its turn has come: one of them for each
-round of the event loop, in the order in which they came. Nothing waits for time to pass; who is alone goes on
-at once.
+second. Here a connection that has brought a large piece goes on when its turn has come: in each round of the
+event loop one of them, or as many as are soon done with, in the order in which they came. Nothing waits for
+time to pass; who is alone goes on at once.
 
 ``tests/addons/mitm/test_turns.py`` fails when a version of mitmproxy changes what this relies on.
 """
@@ -23,8 +23,10 @@ from mitmproxy.proxy.server import ConnectionHandler
 
 LARGE = 16 * 2**10
 """Bytes of one read after which a connection waits for its turn. An event of a stream is far shorter."""
-ALONE_SECONDS = 0.001
-"""How long large pieces are worked on in one round of the event loop while nobody waits for a turn."""
+ROUND_SECONDS = 0.0005
+"""How long large pieces are worked on in one round of the event loop; one is, however long it takes."""
+LEAST_SECONDS = 0.00005
+"""What a large piece counts for, however soon it is done with."""
 
 
 class Turns:
@@ -35,26 +37,31 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._began: float | None = None
         """When the first large piece of this round of the loop began to be worked on."""
+        self._cost = ROUND_SECONDS
+        """Seconds that a large piece takes, about."""
 
     async def take(self, began: float) -> None:
         """Wait for a turn, after work on a large piece that began then, by the same clock."""
-        loop = asyncio.get_running_loop()
+        loop, now = asyncio.get_running_loop(), self._clock()
+        self._cost += (max(now - began, LEAST_SECONDS) - self._cost) / 8
         if self._began is None:
             self._began = began
             loop.call_soon(self._next_round, loop)
-        if not self._waiting and self._clock() - self._began < ALONE_SECONDS:
+        if not self._waiting and now - self._began < ROUND_SECONDS:
             return
         turn = loop.create_future()
         self._waiting.append(turn)
         await turn
 
     def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let as many go on as take a round's time together; one at least."""
         self._began = None
-        while self._waiting:
+        due = max(1, int(ROUND_SECONDS / self._cost))
+        while self._waiting and due:
             turn = self._waiting.popleft()
             if not turn.done():  # as it is when its connection has ended
                 turn.set_result(None)
-                break
+                due -= 1
         if self._waiting:
             self._began = self._clock()  # for those who have not been large so far
             loop.call_soon(self._next_round, loop)

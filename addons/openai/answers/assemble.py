@@ -67,7 +67,7 @@ def _add_chat_choice(choice: Json, part: Json) -> None:
     message = choice.setdefault("message", {"role": "assistant", "content": None})
     # Some servers send `message`, what was said so far, beside it, or only that. Azure may send neither.
     delta = part["delta"] if "delta" in part else part.get("message")
-    for key, value in delta.items() if isinstance(delta, Mapping) else ():
+    for key, value in delta.items() if isinstance(delta, dict) else ():
         _add_delta(message, key, value)
     _add_rest(choice, part, {"delta", "message"})
 

@@ -65,7 +65,7 @@ def of_no_answer(value: Mapping[str, Any]) -> ApiError | None:
 def _of_choices(value: Mapping[str, Any]) -> ApiError | None:
     """Give the error of a choice, as OpenRouter tells it."""
     for choice in objects(value.get("choices")):
-        if isinstance(error := choice.get("error"), Mapping):
+        if isinstance(error := choice.get("error"), dict):
             return _read(error)
         if choice.get("finish_reason") == "error":
             return ApiError("the choice ended with an error")
@@ -76,7 +76,7 @@ def _under_success(value: Mapping[str, Any]) -> ApiError | None:
     """Read errors that compatible servers send with status 200: vLLM's, MiniMax's, those of gateways."""
     if value.get("object") == "error":
         return _read(value)
-    if isinstance(base := value.get("base_resp"), Mapping) and base.get("status_code"):
+    if isinstance(base := value.get("base_resp"), dict) and base.get("status_code"):
         return ApiError(_text(base.get("status_msg")), code=_text(base.get("status_code")))
     if value.get("success") is False and not any(value.get(name) for name in ANSWERS):
         told = next(iter(objects(value.get("errors"))), value)
@@ -87,12 +87,12 @@ def _under_success(value: Mapping[str, Any]) -> ApiError | None:
 def of_event(event: Mapping[str, Any]) -> ApiError | None:
     """Give the error in an event: nested, flat, or that of a failed response or run."""
     response = event.get("response")
-    if isinstance(response, Mapping) and isinstance(response.get("error"), Mapping):
+    if isinstance(response, dict) and isinstance(response.get("error"), dict):
         return _read(response["error"])
-    if event.get("object") == "thread.run" and isinstance(event.get("last_error"), Mapping):
+    if event.get("object") == "thread.run" and isinstance(event.get("last_error"), dict):
         return _read(event["last_error"])
     error = event.get("error")
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         return _read(error)
     if isinstance(error, str) and error:
         return ApiError(error)

@@ -38,7 +38,7 @@ def whole(events: Sequence[Json], mute: Assemble | None = None) -> Any:
     Events of no known kind are kept as they are, under ``{"object": "event_stream", "events": [...]}``.
     """
     # An error has no place in the object, unless it came within a chunk.
-    parts = [event for event in events if errors.of_event(event) is None or _tells_more(event)]
+    parts = [event for event in events if _tells_more(event) or errors.of_event(event) is None]
     how = next((found for event in parts if (found := _kind(event)) is not None), mute)
     if how is None:
         return {"object": "event_stream", "events": parts} if parts else None

@@ -11,6 +11,10 @@ ROOM = 256 * 1024
 """Characters of events whose values are kept for the next reader; beyond that one is parsed again."""
 
 
+_decode = json.JSONDecoder(strict=False).decode
+"""As :func:`json.loads` without its making of a decoder for each event."""
+
+
 class ParsedEvents:
     """Keep what events say between two readers, by their data."""
 
@@ -40,7 +44,7 @@ class ParsedEvents:
 
 def _parse(data: str) -> Json | None:
     try:
-        value = json.loads(data, strict=False)
+        value = _decode(data)
     except (ValueError, RecursionError):
         return None  # not of this API, or cut off within the event
     return value if isinstance(value, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from addons.openai.http.values import objects
@@ -11,6 +11,7 @@ from addons.openai.http.values import objects
 NAMES = ("usage", "token_usage", "usage_metadata", "usageMetadata")
 FOREIGN = frozenset({"metadata", "error", "tools", "tool_choice", "text", "prompt", "request", "input"})
 """Members that repeat what the client wrote, or tell of something else: no usage of theirs is believed."""
+_NAMES = frozenset(NAMES)
 OLLAMA = "eval_count"
 LLAMA_CPP = "timings"
 
@@ -21,14 +22,14 @@ def usages_in(value: object) -> Iterator[object]:
     >>> list(usages_in({"choices": [{"index": 0, "usage": {"total_tokens": 3}}], "usage": None}))
     [{'total_tokens': 3}, None]
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return
-    if isinstance(timings := value.get(LLAMA_CPP), Mapping):
+    if isinstance(timings := value.get(LLAMA_CPP), dict):
         yield _of_llama_cpp(timings)
     if OLLAMA in value:
         yield {key: value.get(key) for key in ("prompt_eval_count", OLLAMA)}
     for key, held in value.items():
-        if isinstance(held, Mapping) and key not in FOREIGN:
+        if isinstance(held, dict) and key not in FOREIGN:
             yield from _named(held)
     for choice in objects(value.get("choices")):
         for holder in (choice.get("message"), choice.get("delta"), choice):
@@ -36,9 +37,10 @@ def usages_in(value: object) -> Iterator[object]:
     yield from _named(value)
 
 
-def _named(holder: Any) -> Iterator[object]:
-    if isinstance(holder, Mapping):
-        yield from (_plain(holder[name]) for name in reversed(NAMES) if name in holder)
+def _named(holder: Any) -> Iterable[object]:
+    if not isinstance(holder, dict) or _NAMES.isdisjoint(holder):
+        return ()  # as in nearly every event of a stream
+    return [_plain(holder[name]) for name in reversed(NAMES) if name in holder]
 
 
 def _plain(usage: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -57,6 +58,12 @@ async def test_one_goes_on_in_each_round() -> None:
     found = await rounds(Work(0.0015), 5, 10)
     assert sum(found) == 50
     assert max(found[1:]) == 1, "all begin in the first"
+
+
+async def test_pieces_that_are_soon_done_with_share_a_round() -> None:
+    found = await rounds(Work(turns.ROUND_SECONDS / 4.5), 20, 20)
+    assert sum(found) == 400
+    assert statistics.median(found) == 4
 
 
 async def test_who_is_alone_does_not_wait() -> None:
