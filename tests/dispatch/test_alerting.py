@@ -24,6 +24,7 @@ from store.tokens.store import TokenStore
 from store.upkeep.fleet import elsewhere, report
 from tests.dispatch.conftest import command, environment, usage_event, write
 from tests.dispatch.webhook_receiver import SECRET, Receiver
+from tests.store.engines import add_row
 
 WRITER = "01a213d5-16f0-72cb-96a6-457a69fc1fa4"
 NOON = datetime(2026, 6, 10, 12, 30, tzinfo=UTC)
@@ -160,7 +161,7 @@ def spend(store: TokenStore, project: str, hour: int, usd: float) -> None:
         "model": "m",
         "endpoint": "chat",
     }
-    store.connection.add("usage_hours", key, {"calls": 1, "nano_usd": int(usd * 10**9)})
+    add_row(store.connection, "usage_hours", key, {"calls": 1, "nano_usd": int(usd * 10**9)})
 
 
 def test_who_spends_faster_than_the_week_before(store: TokenStore) -> None:

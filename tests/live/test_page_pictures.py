@@ -22,6 +22,7 @@ from tests.live.browser import ENTER, Browser, browser, missing
 from tests.live.conftest import REAL_KEY, Running
 from tests.live.test_management import address
 from tests.live.test_page import PHONE, TOKEN, ask
+from tests.store.engines import add_row
 
 HOURS = 60 * 24
 PROJECTS = {"search": (180, 0.8), "support-bot": (90, 0.5), "checkout": (40, 0.2), "research": (250, 1.0)}
@@ -92,7 +93,7 @@ class World:
             for period in ("day", "month"):
                 key = {"subject": subject, "period": period, "starts_at": USUAL.start(period, hour * 3600)}
                 added = {"requests": calls, "tokens": tokens, "nano_usd": nano_usd, "assumed": 0}
-                self.store.connection.add("spend", key, added)
+                add_row(self.store.connection, "spend", key, added)
         user = chance.choice(("ada", "grace", "linus"))
         key = (hour, self.projects[name], self.tokens[name], user, model, "chat")
         return Line(key, figures, within)

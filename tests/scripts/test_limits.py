@@ -18,6 +18,7 @@ from store.ledger import Finished, LedgerWorker, ReservationRequest
 from store.tokens.amounts import NANO
 from store.tokens.sqlite_lookup import TokenLookup
 from tests.scripts.test_cli import KEY, Cli
+from tests.store.engines import add_row
 
 
 @pytest.fixture
@@ -245,7 +246,8 @@ def test_explain_goes_by_what_such_calls_have_used(cli: Cli, tmp_path: Path) -> 
     connection = engine_of(tmp_path / "store.db").connect()
     key = {"hour": int(time.time()) // 3600 - 5, "project_id": token["project_id"], "token_id": token["id"]}
     named = {"user_id": "", "model": "gpt-4o-2024-08-06", "endpoint": "chat"}
-    connection.add("usage_hours", key | named, {"calls": 10, "total_tokens": 3000, "nano_usd": 40_000_000})
+    used = {"calls": 10, "total_tokens": 3000, "nano_usd": 40_000_000}
+    add_row(connection, "usage_hours", key | named, used)
     connection.close()
     holds = cli.json("token", "explain", token["id"], "--model", "gpt-4o")["holds"]
     assert holds == {"tokens": 600, "usd": "0.008"}, "twice the average"

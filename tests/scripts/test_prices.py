@@ -13,6 +13,7 @@ import pytest
 from store.tokens.store import TokenStore
 from store.usage.rollups import FIGURES, KEY, TABLE
 from tests.scripts.test_cli import Cli
+from tests.store.engines import add_row
 
 YOUNG = "tomorrow-1"
 
@@ -37,7 +38,7 @@ def called(store: Path, model: str, calls: int, unpriced: int) -> None:
     place: dict[str, Any] = dict.fromkeys(KEY, "") | {"model": model, "hour": int(time.time()) // 3600}
     with contextlib.closing(TokenStore.open(store)) as opened, opened.connection.transaction():
         amounts = dict.fromkeys(FIGURES, 0) | {"calls": calls, "unpriced": unpriced}
-        opened.connection.add(TABLE, place, amounts)
+        add_row(opened.connection, TABLE, place, amounts)
 
 
 def test_a_newer_list_is_charged_and_says_so(cli: Cli, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy
 from uuid_utils import uuid7
 
+from store.database.engine import Connection, Row
 from store.database.engines import engine_of
 from store.database.location import StoreLocation
 from store.tokens.lookup import Lookup
@@ -121,3 +122,8 @@ class Databases:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def add_row(connection: Connection, table: str, key: Row, amounts: Row) -> None:
+    """Add to the numbers of one row, or make it."""
+    connection.add(table, list(key), [{**key, **amounts}])

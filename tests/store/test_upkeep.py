@@ -24,7 +24,7 @@ from store.tokens.store import TokenStore
 from store.upkeep.backup import backup, copy, restore
 from store.upkeep.check import check
 from store.upkeep.transfer import PAGE, pages
-from tests.store.engines import ENGINES, Databases, found, let_it_hold
+from tests.store.engines import ENGINES, Databases, add_row, found, let_it_hold
 
 KEY = "sk-live-1234567890"
 
@@ -43,7 +43,7 @@ def full(store: TokenStore) -> Iterator[str]:
     connection = engine_of(store.location).connect()
     for number in range(PAGE + 3):
         place = {"subject": "s", "period": "hour", "starts_at": number}
-        connection.add("spend", list(place), [{**place, **NUMBERS}])
+        add_row(connection, "spend", place, NUMBERS)
     connection.close()
     return texts[0].reveal()
 
@@ -160,7 +160,7 @@ def test_a_backup_under_load_is_of_one_moment(place: StoreLocation, full: str, t
             with connection.transaction():
                 for subject in ("left", "right"):
                     key = {"subject": subject, "period": "hour", "starts_at": number % 50}
-                    connection.add("spend", key, NUMBERS)
+                    add_row(connection, "spend", key, NUMBERS)
         connection.close()
 
     thread = threading.Thread(target=write)

@@ -6,12 +6,13 @@ import gzip
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from mitmproxy import http
 
@@ -96,13 +97,16 @@ def test_an_answer_that_is_kept_is_parsed_once(
     own: Cached, monkeypatch: pytest.MonkeyPatch, upstream: Upstream, body: Any
 ) -> None:
     parsed: Counter[str] = Counter()
-    loads = json.loads
 
-    def counted(text: str | bytes, **how: Any) -> Any:
-        parsed[text if isinstance(text, str) else text.decode()] += 1
-        return loads(text, **how)
+    def counted(parse: Callable[..., Any]) -> Callable[..., Any]:
+        def count(text: str | bytes, **how: Any) -> Any:
+            parsed[text if isinstance(text, str) else text.decode()] += 1
+            return parse(text, **how)
 
-    monkeypatch.setattr(json, "loads", counted)
+        return count
+
+    monkeypatch.setattr(json, "loads", counted(json.loads))
+    monkeypatch.setattr(msgspec.json, "decode", counted(msgspec.json.decode))
     answer = own.ask(upstream, body=body)
     own.world.runtime.close()
     monkeypatch.undo()

@@ -13,6 +13,7 @@ from store.tokens import limits
 from store.usage.rollups import FIGURES, KEY, Line, RollUps
 from tests.addons.management_api.conftest import Served, body
 from tests.cases import PRICED
+from tests.store.engines import add_row
 
 HOUR = 493_000
 """2026-03-29T16:00Z"""
@@ -218,7 +219,7 @@ def test_calls_that_name_no_session_are_one_of_their_token(served: Served) -> No
 def count_session(served: Served, project: str, token: str, name: str, at: int, **figures: int) -> None:
     key = {"project_id": project, "token_id": token, "name": name}
     amounts = dict.fromkeys(("calls", "refused", "failed", "tokens", "nano_usd"), 0) | figures
-    served.store.connection.add("sessions", key, {"first_at": at - 60, "last_at": at, **amounts})
+    add_row(served.store.connection, "sessions", key, {"first_at": at - 60, "last_at": at, **amounts})
 
 
 def test_sessions_in_pages(served: Served) -> None:

@@ -14,6 +14,7 @@ from store.tokens.store import TokenStore
 from store.usage.reports import Usage, usage
 from store.usage.rollups import RollUps, line_of, move_rolled
 from tests.events import typed
+from tests.store.engines import add_row
 from tests.store.usage.test_rollups import HOUR as CALL_HOUR
 from tests.store.usage.test_rollups import event
 
@@ -36,7 +37,7 @@ def count(db: Connection, *events: dict[str, Any]) -> None:
                     start = USUAL.start(period, CALL_HOUR * HOUR)
                     amounts = {"requests": 1, "tokens": 0, "nano_usd": line.figures["nano_usd"], "assumed": 0}
                     place = {"subject": subject, "period": period, "starts_at": start}
-                    db.add("spend", list(place), [{**place, **amounts}])
+                    add_row(db, "spend", place, amounts)
         move_rolled(db, "w", 9)
 
 

@@ -15,6 +15,7 @@ from store.tokens import limits
 from store.tokens.store import TokenStore
 from store.usage import reports
 from store.usage.reports import budgets
+from tests.store.engines import add_row
 
 WAIT = 30
 
@@ -96,8 +97,8 @@ def test_groups_are_read_one_by_one(store: TokenStore, monkeypatch: pytest.Monke
     connection, read = store.connection, 0
     for number in range(10):
         key = {"hour": 500_000, "project_id": "p", "token_id": f"t{number}", "user_id": "", "model": "m"}
-        row = {**key, "endpoint": "chat", "calls": 1, "nano_usd": number * 10**9}
-        connection.add("usage_hours", [*key, "endpoint"], [row])
+        amounts = {"calls": 1, "nano_usd": number * 10**9}
+        add_row(connection, "usage_hours", {**key, "endpoint": "chat"}, amounts)
     each = connection.each
 
     def counted(sql: str, **values: Any) -> Iterator[Any]:
