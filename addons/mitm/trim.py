@@ -40,7 +40,7 @@ UNNEEDED: Mapping[str, tuple[str, ...]] = {
 
 THRESHOLDS = (10_000, 5, 5)
 """New objects after which the collector looks at them, and after how many such looks at older ones."""
-HANGING_BYTES = 4 * 2**20
+HANGING_BYTES = 32 * 2**20
 """Of the bodies of calls that have ended: they may hang in circles of references until somebody looks."""
 
 

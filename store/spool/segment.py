@@ -10,8 +10,10 @@ import re
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -109,10 +111,26 @@ def _has_odd_numbers(record: BaseRecord | Mapping[str, Any]) -> bool:
         elif isinstance(item, list | tuple):
             left += item
         elif isinstance(item, msgspec.Struct):
-            left += [getattr(item, name) for name in item.__struct_fields__]
+            left += [getattr(item, name) for name in _with_numbers(type(item))]
         elif isinstance(item, Mapping):
             left += item.values()
     return False
+
+
+@lru_cache
+def _with_numbers(kind: type[msgspec.Struct]) -> list[str]:
+    """Name the fields whose values may be, or hold, a number with a fraction."""
+    return [field.name for field in msgspec.structs.fields(kind) if not _is_without(field.type)]
+
+
+def _is_without(type_: Any) -> bool:
+    """Tell whether values of this type are, and hold, texts, whole numbers and the like alone."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return not _with_numbers(type_)
+    if get_origin(type_) is Literal or (isinstance(type_, type) and issubclass(type_, Enum)):
+        return True
+    inner = get_args(type_)
+    return all(map(_is_without, inner)) if inner else type_ in _WITHOUT_NUMBERS or type_ is msgspec.UnsetType
 
 
 def _encode_slowly(record: BaseRecord | Mapping[str, Any]) -> bytes:
