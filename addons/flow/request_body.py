@@ -56,9 +56,13 @@ class RequestBody:
 
     async def read(self) -> Refusal | None:
         """Read it; why the call may not pass, where it is out of bounds or cannot be decoded."""
-        if self._decoded is not None and not self._question.exact and is_light(self._decoded):
+        if self._decoded is not None and is_light(self._decoded):
             reading = RequestReading(self._decoded, self._question)
-            self.reading = reading if len(self._decoded) <= SMALL else reading.settle()
+            if not reading.is_soon_bounded:
+                await asyncio.to_thread(reading.settle)
+            elif len(self._decoded) > SMALL:
+                reading.settle()
+            self.reading = reading
             return None
         found = await asyncio.to_thread(self._read_aside)
         if isinstance(found, Refusal):

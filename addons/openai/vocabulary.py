@@ -123,6 +123,11 @@ def load(name: str) -> tiktoken.Encoding | None:
     return _loaded[name]
 
 
+def is_loaded(model: str | None) -> bool:
+    """Tell whether the vocabulary of a model is there, or known to be missing: then nothing waits for it."""
+    return encoding_name(model)[0] in _loaded
+
+
 def _load(name: str) -> tiktoken.Encoding | None:
     folder = cache_folder()
     vocabulary = VOCABULARIES[name]

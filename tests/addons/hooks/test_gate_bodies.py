@@ -7,7 +7,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -136,6 +136,28 @@ def test_each_event_of_an_answer_under_every_limit_is_parsed_once(
     parsed = Counter(text for text in parses.texts if "chatcmpl-1" in str(text))
     assert {text for text, times in parsed.items() if times != 1} == set()
     assert set(parsed) == set(written)
+
+
+@pytest.mark.parametrize(("words", "threads"), [(10, 0), (10_000, 1)])
+def test_a_small_body_is_counted_on_the_event_loop_once_the_vocabulary_is_there(
+    world: Gated, monkeypatch: pytest.MonkeyPatch, words: int, threads: int
+) -> None:
+    token = world.token(limits=ALL_LIMITS)
+    body = {**HELLO, "messages": [{"role": "user", "content": "word " * words}]}
+    world.ask(token, CHAT, body)
+    handed: list[object] = []
+    to_thread = asyncio.to_thread
+
+    async def counted(work: Callable[..., Any], *given: Any) -> Any:
+        handed.append(work)
+        return await to_thread(work, *given)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    reply = asyncio.run(world.pass_through(world.flow(token, CHAT, body)))
+    assert len(handed) == threads
+    assert reply.call is not None
+    assert reply.call.hold is not None
+    assert reply.call.hold.tokens > words
 
 
 FLAGS = [
