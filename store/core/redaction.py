@@ -34,18 +34,23 @@ class KnownSecrets:
         return self._hide_masked(text) if self._secrets else text
 
     def _hide_masked(self, text: str) -> str:
+        masks = _masks(text)
+        if not masks:
+            return text
+        begins = {secret[:length] for secret in self._secrets for length in range(len(secret) + 1)}
+        ends = {secret[length:] for secret in self._secrets for length in range(len(secret) + 1)}
         found: list[str] = []
         at = 0
-        for start, end in _masks(text):
+        for start, end in masks:
             if start < at:
                 continue
             right = RIGHT.match(text, end)
             assert right is not None
-            if right[0] and not any(secret.endswith(right[0]) for secret in self._secrets):
+            if right[0] not in ends:
                 continue  # as of nearly all: the stars and dots of prose and code
             for begin in _begins(text, _left_of(text, start, at), start):
                 shown = text[begin:start]
-                if any(_shows(shown, right[0], secret) for secret in self._secrets):
+                if shown in begins and any(_shows(shown, right[0], secret) for secret in self._secrets):
                     found += [text[at:begin], REDACTED]
                     at = right.end()
                     break

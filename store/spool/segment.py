@@ -71,10 +71,11 @@ class Line(NamedTuple):
         event_id = fields.get("event_id") if fields is not None else getattr(record, "event_id", None)
         return cls(str(event_id), encode_object(record))
 
-    def numbered(self, writer: str, number: int) -> bytes:
-        """Give the line on disk, as `number` of `writer`."""
-        members = self.data[:-1] + b"," if len(self.data) > 2 else b"{"
-        return b'%b"writer":"%b","seq":%d}\n' % (members, writer.encode(), number)
+    def numbered(self, writer: str, number: int) -> tuple[memoryview, bytes]:
+        """Give the line on disk, as `number` of `writer`, in pieces that are to be joined: it may be long."""
+        comma = b"," if len(self.data) > 2 else b""
+        end = b'%b"writer":"%b","seq":%d}\n' % (comma, writer.encode(), number)
+        return memoryview(self.data)[:-1], end
 
 
 def encode_object(record: BaseRecord | Mapping[str, Any]) -> bytes:
@@ -103,13 +104,16 @@ def _has_odd_numbers(record: BaseRecord | Mapping[str, Any]) -> bool:
     left: list[Any] = [record]
     while left:
         item = left.pop()
-        if type(item) in _WITHOUT_NUMBERS:
+        kind = type(item)
+        if kind in _WITHOUT_NUMBERS:
             continue
-        if isinstance(item, float):
+        if kind is dict:
+            left += item.values()
+        elif isinstance(item, (list, tuple)):
+            left += item
+        elif isinstance(item, float):
             if item and not _PLAIN_FROM <= abs(item) < _PLAIN_TO:
                 return True
-        elif isinstance(item, list | tuple):
-            left += item
         elif isinstance(item, msgspec.Struct):
             left += [getattr(item, name) for name in _with_numbers(type(item))]
         elif isinstance(item, Mapping):

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ class SpoolWriter:
         """
         lines = [record if isinstance(record, Line) else Line.of(record) for record in records]
         first = self._sequence + 1
-        self._write(b"".join(line.numbered(self.writer, number) for number, line in enumerate(lines, first)))
+        pieces = (line.numbered(self.writer, number) for number, line in enumerate(lines, first))
+        self._write(b"".join(chain.from_iterable(pieces)))
         self._sequence += len(lines)
         if self._reserve is not None:
             self._reserve.hold()

@@ -228,7 +228,7 @@ def lines() -> Iterator[bytes]:
     release = f"genai-prices/{version('genai-prices')}".encode()
     number = 0
     for number, record in enumerate([*calls(), *others()], 1):
-        line = Line.of(record).numbered(WRITER, number)
+        line = b"".join(Line.of(record).numbered(WRITER, number))
         yield line.replace(release, b"genai-prices/RELEASE")
     closing = closing_record(WRITER, number, opened=number, unrecorded=0)
     yield encode(replace(closing, event_id="closing", timestamp="2026-05-02T00:00:00.000Z"))

@@ -35,6 +35,8 @@ READ_SECONDS = 60.0
 """Longest that a process may take for one message."""
 _LENGTH = struct.Struct("!Q")
 _PIECE = 2**20
+_COPIED = 2**14
+"""Bytes of a message that are copied behind its length: to send them by themselves takes longer."""
 
 
 class Task(NamedTuple):
@@ -88,15 +90,16 @@ _CREDENTIALS = struct.Struct("3i")
 
 def send(connection: socket.socket, data: bytes) -> None:
     """Send a message. Raises OSError, which a time-out is."""
-    connection.sendall(_LENGTH.pack(len(data)) + data if len(data) < _PIECE else _LENGTH.pack(len(data)))
-    if len(data) >= _PIECE:
+    together = len(data) < _COPIED
+    connection.sendall(_LENGTH.pack(len(data)) + data if together else _LENGTH.pack(len(data)))
+    if not together:
         connection.sendall(data)
 
 
-def receive(connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytearray:
     """Wait for a message. Raises OSError; ConnectionError where the other side has ended."""
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
-    return bytes(_exactly(connection, length))
+    return _exactly(connection, length)
 
 
 def _exactly(connection: socket.socket, length: int) -> bytearray:
@@ -147,7 +150,7 @@ def pack_work(exchanges: Sequence[Exchange], *, capture: str, prices: str) -> by
     return pickle.dumps(Work(capture, prices, [_task(one) for one in exchanges]), pickle.HIGHEST_PROTOCOL)
 
 
-def unpack_work(data: bytes) -> Work:
+def unpack_work(data: bytes | bytearray) -> Work:
     """Read a message of the proxy's."""
     # It comes from the process that started this one, or by a socket that only this user may use.
     work: Work = pickle.loads(data)  # noqa: S301
@@ -164,7 +167,7 @@ def pack_answers(answers: Sequence[Answer]) -> bytes:
     return _encode(answers)
 
 
-def unpack_answers(data: bytes) -> list[Answer]:
+def unpack_answers(data: bytes | bytearray) -> list[Answer]:
     """Read it. Raises msgspec.ValidationError or DecodeError for anything else."""
     return _decode(data)
 
