@@ -33,6 +33,7 @@ BUNDLED_KEY = ""
 """Names the prices that come with the program: every process has those."""
 READ_SECONDS = 60.0
 """Longest that a process may take for one message."""
+Message = bytes | bytearray
 _LENGTH = struct.Struct("!Q")
 _PIECE = 2**20
 _COPIED = 2**14
@@ -96,7 +97,7 @@ def send(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
-def receive(connection: socket.socket) -> bytearray:
+def receive(connection: socket.socket) -> Message:
     """Wait for a message. Raises OSError; ConnectionError where the other side has ended."""
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
     return _exactly(connection, length)
@@ -129,7 +130,7 @@ def pack_greeting(prices: Sequence[str]) -> bytes:
     return _encode(Greeting(os.getpid(), list(prices)))
 
 
-def unpack_greeting(data: bytes) -> Greeting:
+def unpack_greeting(data: Message) -> Greeting:
     """Read it. Raises msgspec.ValidationError or DecodeError for anything else."""
     return _decode_greeting(data)
 
@@ -139,7 +140,7 @@ def pack_prices(prices: Prices) -> bytes:
     return pickle.dumps(prices, pickle.HIGHEST_PROTOCOL)
 
 
-def unpack_prices(data: bytes) -> Prices:
+def unpack_prices(data: Message) -> Prices:
     """Read them."""
     prices: Prices = pickle.loads(data)  # noqa: S301 - as in `unpack_work`
     return prices
@@ -150,7 +151,7 @@ def pack_work(exchanges: Sequence[Exchange], *, capture: str, prices: str) -> by
     return pickle.dumps(Work(capture, prices, [_task(one) for one in exchanges]), pickle.HIGHEST_PROTOCOL)
 
 
-def unpack_work(data: bytes | bytearray) -> Work:
+def unpack_work(data: Message) -> Work:
     """Read a message of the proxy's."""
     # It comes from the process that started this one, or by a socket that only this user may use.
     work: Work = pickle.loads(data)  # noqa: S301
@@ -167,7 +168,7 @@ def pack_answers(answers: Sequence[Answer]) -> bytes:
     return _encode(answers)
 
 
-def unpack_answers(data: bytes | bytearray) -> list[Answer]:
+def unpack_answers(data: Message) -> list[Answer]:
     """Read it. Raises msgspec.ValidationError or DecodeError for anything else."""
     return _decode(data)
 

@@ -16,6 +16,7 @@ from addons.recording.reading.messages import (
     BUNDLED_KEY,
     Answer,
     LogLine,
+    Message,
     pack_answers,
     pack_greeting,
     receive,
@@ -60,7 +61,7 @@ class CallReader:
         """Write what is said first on a connection."""
         return pack_greeting([BUNDLED_KEY, *self._prices])
 
-    def answer(self, prices: bytes, data: bytes) -> bytes:
+    def answer(self, prices: Message, data: Message) -> bytes:
         """Read a message, with prices where they were not there yet."""
         work = unpack_work(data)
         priced_by = self._prices_of(work.prices, prices)
@@ -70,7 +71,7 @@ class CallReader:
             answers.append(Answer(line, encode_object(_without_bodies(event)), self._log.take()))
         return pack_answers(answers)
 
-    def _prices_of(self, key: str, data: bytes) -> Prices:
+    def _prices_of(self, key: str, data: Message) -> Prices:
         if key == BUNDLED_KEY:
             return BUNDLED
         found = unpack_prices(data) if data else self._prices.pop(key)
