@@ -57,10 +57,10 @@ from store.objects.worker import ObjectWorker
 from store.spool import open_spool
 from store.spool.status_files import StatusFile
 from store.spool.usage_checkpoint import UsageCheckpoint
+from store.tokens import rows
 from store.tokens.lookup import Lookup
 from store.tokens.lookups import lookup_of
 from store.tokens.models import Project
-from store.tokens.rows import counts_dollars
 from store.tokens.store import TokenStore
 from store.upkeep.fleet import FleetReporter
 
@@ -168,10 +168,11 @@ class Runtime:
 
     def _warm_up(self, engine: Engine) -> None:
         """Read the prices now where this process prices calls: the first would wait for them, some 300 ms."""
+        rows.warm_up()
         if self.settings.workers.apart:
             try:
                 with contextlib.closing(engine.connect()) as connection:
-                    if not counts_dollars(connection):
+                    if not rows.counts_dollars(connection):
                         return
             except StoreError:
                 return

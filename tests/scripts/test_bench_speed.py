@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from scripts.benchmarks.__main__ import main
-from scripts.benchmarks.speed import results
+from scripts.benchmarks.speed import contenders, results, startup
 from scripts.benchmarks.speed.everything import MEASUREMENTS
+from scripts.benchmarks.speed.load import Door
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 ROW = {
@@ -123,3 +129,59 @@ def test_requests_and_streams_beside_no_proxy() -> None:
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)["sections"]["streams"]
     assert [(row["contender"], row["events"]) for row in rows] == [("no proxy", 450), ("bundle", 450)]
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Answers each request with an error."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(500)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"no")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_one_that_answers_with_errors_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "WRONG_SECONDS", 0.3)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        who = contenders.Running(contenders.direct(server.server_port), Door(server.server_port, ()), None)
+        begun = time.monotonic()
+        with pytest.raises(click.ClickException, match="500"):
+            contenders._wait_until_ready(who)
+        assert time.monotonic() - begun < 30
+        server.shutdown()
+
+
+def test_one_that_does_not_start_or_is_slow_has_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    clock = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(startup, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(startup, "COMMANDS", {})
+
+    def start(one: contenders.Contender) -> dict[str, float | None]:
+        started.append(one.name)
+        if one.name == "broken":
+            raise click.ClickException("broken: it does not start")
+        return {"seconds": 1.0, "memory_mib": None}
+
+    monkeypatch.setattr(startup, "_start", start)
+    bare, broken, slow = (contenders.Contender(name, "", "") for name in ("bare", "broken", "slow"))
+    current: Any = SimpleNamespace(
+        bare=lambda: [bare],
+        mitmdump=SimpleNamespace(bundle=lambda *given: contenders.Contender(" ".join(given), "", "")),
+        peers=lambda: [broken, slow],
+        contenders={},
+        problems=[],
+        say=lambda _: None,
+    )
+    rows = startup.starts(current, rounds=3)
+    assert (started.count("bare"), started.count("broken"), started.count("slow")) == (3, 1, 1)
+    assert "broken" not in [row["what"] for row in rows]
+    assert current.problems == ["broken: it does not start"]

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[3]
 TAP = Path(__file__).with_name("tap.py")
 KEY = "sk-upstream-0123456789"
 START_SECONDS, STOP_SECONDS = 180.0, 60.0
+WRONG_SECONDS = 20.0
+"""How long answers may be errors: some listen before they can serve, and others never do."""
 DIRECT, BARE, BUNDLE = "no proxy", "bare mitmdump", "bundle"
 KINDS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -251,11 +253,14 @@ def _place(started: Running) -> None:
 def _wait_until_ready(started: Running) -> None:
     """Make calls until one is answered: some listen before they are ready."""
     deadline = time.monotonic() + START_SECONDS
+    answered = False
     while True:
         try:
             asyncio.run(load(started.door, payload_of(200, started.door.path), 1, requests=1))
             return
         except (OSError, click.ClickException, asyncio.IncompleteReadError) as error:
+            if isinstance(error, click.ClickException) and not answered:
+                answered, deadline = True, min(deadline, time.monotonic() + WRONG_SECONDS)
             if time.monotonic() > deadline or (started.process and started.process.poll() is not None):
                 raise click.ClickException(f"{started.contender.name}: {error}") from error
         time.sleep(0.1)

@@ -26,6 +26,8 @@ COMMANDS: dict[str, Sequence[str]] = {"`llmproxy --help`": ("--help",), "`llmpro
 VARIANTS = ("llm_workers=process", "llm_workers=thread")
 READY_SECONDS = 3.0
 """In which what is loaded after the first answer is there."""
+SLOW_SECONDS = 20.0
+"""Of a round: who takes longer is started in the first one only."""
 
 
 @click.command()
@@ -47,11 +49,16 @@ def starts(current: Session, *, rounds: int) -> list[Row]:
     current.contenders |= {one.name: one for one in contenders}
     for number in range(rounds):
         current.say(f"starts, round {number + 1} of {rounds}")
-        for one in contenders:
+        for one in list(contenders):
+            begun = time.monotonic()
             try:
                 found[one.name].append(_start(one))
             except click.ClickException as error:
                 current.problems.append(error.message)
+                contenders.remove(one)
+            else:
+                if one not in own and time.monotonic() - begun > SLOW_SECONDS:
+                    contenders.remove(one)
         for name, arguments in COMMANDS.items():
             found[name].append(_command(arguments, current.folder))
     return [{"what": name} | _medians(rows) for name, rows in found.items() if rows]
@@ -70,11 +77,11 @@ def _start(one: Contender) -> Row:
         seconds, spent = time.monotonic() - begun, who.cpu()
     with running(one, ready=False) as who:
         _wait_until_it_listens(who.door.port)
-        time.sleep(max(READY_SECONDS, seconds))
+        time.sleep(READY_SECONDS)
         called = time.monotonic()
         asyncio.run(load(who.door, payload_of(2048), 1, requests=1))
-        first = time.monotonic() - called
-    return {"seconds": seconds, "cpu_seconds": spent, "first_call_ms": first * 1000, "memory_mib": None}
+        first, held = time.monotonic() - called, who.memory(own=True)
+    return {"seconds": seconds, "cpu_seconds": spent, "first_call_ms": first * 1000, "memory_mib": held}
 
 
 def _wait_until_it_listens(port: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from store.tokens import limits
+from store.tokens import limits, rows
+from store.tokens.models import Token
 from store.tokens.rows import counts_dollars
 from store.tokens.store import TokenStore
 
@@ -40,3 +41,11 @@ def test_any_budget_in_dollars_counts(store: TokenStore, whose: str) -> None:
     }.get(whose, {})
     store.create_token(project.id, **of_token)
     assert counts_dollars(store.connection) is True
+
+
+def test_how_rows_are_read_is_found_out_before_the_first() -> None:
+    rows._reads.cache_clear()
+    rows.warm_up()
+    before = rows._reads.cache_info().misses
+    assert rows._reads(Token)
+    assert rows._reads.cache_info().misses == before
