@@ -56,6 +56,10 @@ class UsageCutter:
 
     def feed(self, data: bytes) -> bytes:
         """Give what the client gets of `data` and of what was held before."""
+        if self._is_next_event(data):
+            passed = without_usage(data)
+            self._cut_last = not passed
+            return passed
         out = bytearray()
         at = 0
         if self._after_cr and data[:1] == b"\n":
@@ -81,6 +85,17 @@ class UsageCutter:
             self._passing = True
             out += self._release()
         return bytes(out)
+
+    def _is_next_event(self, data: bytes) -> bool:
+        """Tell whether `data` is one event of one line, as most are that come by themselves."""
+        return (
+            data.startswith(b"data:")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and len(data) <= LONGEST_EVENT
+            and not (self.held or self._in_line or self._passing or self._after_cr)
+        )
 
     def finish(self) -> bytes:
         """Give what is left at the end of the stream."""
