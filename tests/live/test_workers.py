@@ -101,9 +101,9 @@ def has_prices(proxy: Proxy) -> bool:
 def test_a_proxy_loads_prices_with_the_first_budget_in_dollars(
     start_proxy: StartProxy, tenant: Tenant
 ) -> None:
-    """They take 25 MB, and a third of a second."""
+    """They take 25 MB, and a third of a second. Started from nothing: the nursery may have loaded them."""
     _, token = tenant.token()
-    proxy = start_proxy("llm_workers=process")
+    proxy = start_proxy("llm_workers=process", cold=True)
     url = f"{proxy.reverse_url}/v1/chat/completions"
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi."}]}
     with httpx.Client(trust_env=False, timeout=60) as client:
@@ -117,5 +117,5 @@ def test_a_proxy_loads_prices_with_the_first_budget_in_dollars(
     assert has_prices(proxy)
     assert len(proxy.wait_calls(2, 60)) == 2
     proxy.stop()
-    again = start_proxy("llm_workers=process")
+    again = start_proxy("llm_workers=process", cold=True)
     wait_for(lambda: has_prices(again), "prices, before the first call")
