@@ -127,7 +127,8 @@ def referenced_ids(value: Any, named: Field) -> list[Ref]:
         elif isinstance(item, Repeated):  # parsers differ in which value they take
             todo += [(name, here, dict(item)), *((name, here, {key: member}) for key, member in item.pairs)]
         elif isinstance(item, Mapping) and _is_read(here, item):
-            found += _of_itself(name, here, item)
+            if here.item or here.source:
+                found += _of_itself(name, here, item)
             known = [(key, _member(here, key), member) for key, member in item.items()]
             for key, field, member in known:
                 if field.kind is not None:

@@ -40,8 +40,8 @@ def test_what_is_heavy(data: bytes, heavy: bool) -> None:
         (json.dumps({"input": "a word, and " * 20_000}).encode(), False),
         (json.dumps({"input": "a word " * 30_000}).encode(), True),
         (json.dumps({"input": "a word " * 60_000}).encode(), False),
-        (b"[" + b"{}," * 7_000 + b"{}]", False),
-        (b"[" + b"{}," * 2_000 + b"{}]", True),
+        (b"[" + b"{}," * 3_000 + b"{}]", False),
+        (b"[" + b"{}," * 1_000 + b"{}]", True),
     ],
 )
 def test_what_is_light(data: bytes, light: bool) -> None:
