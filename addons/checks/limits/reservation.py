@@ -225,6 +225,8 @@ async def take(call: Call, wanted: Hold, ledger: Ledger) -> Refusal | None:
 
 async def reserve(call_id: str, grant: Grant, wanted: Hold, ledger: Ledger) -> ReservationDecision:
     """Reserve under any id. Raises StoreUnavailable."""
+    # Those that are ready by now claim together: a claim of its own would be a transaction of its own.
+    await asyncio.sleep(0)
     try:
         return await answered(ledger.reserve(request_of(call_id, grant, wanted)))
     except BaseException:  # nobody waits for the answer any more

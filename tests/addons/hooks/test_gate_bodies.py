@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from mitmproxy import http
 
-from addons.flow import helper_process
+from addons.flow import helper_process, request_body
 from addons.flow.call import open_calls
 from addons.hooks.journaling import opening
 from addons.hooks.ownership import Ownership
 from addons.hooks.recorder import Recorder
 from addons.openai import request_reading
 from addons.openai.http import body as kept_body
-from addons.openai.http import members
+from addons.openai.http import members, parsed_events
 from addons.openai.http.json_bounds import MOST_NODES
 from addons.recording.event_builder import event_of
 from addons.recording.finished_call import exchange_of
-from tests.addons.hooks.gated import CHAT, HELLO, Gated, gated
+from tests.addons.hooks.gated import CHAT, HELLO, Gated, Reply, gated
 
 ALL_LIMITS = {
     "budgets": {"usd": {"day": "5", "total": "50"}, "tokens": {"hour": 10**7}},
@@ -51,23 +51,22 @@ class Parses:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bodies: list[str] = []
         self.texts: list[object] = []
-        by_members, loads, read = members.members, json.loads, kept_body.read_json
+        by_members = members.members
 
         def counted_members(text: str) -> Any:
             self.bodies.append(text)
             return by_members(text)
 
-        def counted_loads(text: Any, **how: Any) -> Any:
-            self.texts.append(text)
-            return loads(text, **how)
-
-        def counted_read(data: bytes) -> Any:
-            self.texts.append(data)
-            return read(data)
-
         monkeypatch.setattr(request_reading, "members", counted_members)
-        monkeypatch.setattr(kept_body, "read_json", counted_read)
-        monkeypatch.setattr(json, "loads", counted_loads)
+        for place, parser in ((kept_body, "read_json"), (parsed_events, "_decode"), (json, "loads")):
+            monkeypatch.setattr(place, parser, self._counted(getattr(place, parser)))
+
+    def _counted(self, parse: Callable[..., Any]) -> Callable[..., Any]:
+        def count(text: Any, **how: Any) -> Any:
+            self.texts.append(text)
+            return parse(text, **how)
+
+        return count
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -158,6 +157,24 @@ def test_a_small_body_is_counted_on_the_event_loop_once_the_vocabulary_is_there(
     assert reply.call is not None
     assert reply.call.hold is not None
     assert reply.call.hold.tokens > words
+
+
+def test_calls_that_are_ready_together_claim_together(world: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One transaction serves them all. Reading lets go of Python's lock, so that each had one of its own."""
+    token = world.token(limits={"budgets": {"usd": {"day": "5"}}})
+    assert world.ask(token).code is None  # prices are there
+    services = world.runtime.services
+    assert services is not None
+    done: list[str] = []
+    reads, reserves = request_reading.RequestReading, services.ledger.reserve
+    monkeypatch.setattr(request_body, "RequestReading", lambda *given: done.append("read") or reads(*given))
+    monkeypatch.setattr(services.ledger, "reserve", lambda ask: done.append("claimed") or reserves(ask))
+
+    async def four() -> list[Reply]:
+        return await asyncio.gather(*(world.pass_through(world.flow(token)) for _ in range(4)))
+
+    assert [reply.code for reply in asyncio.run(four())] == [None] * 4
+    assert done == ["read"] * 4 + ["claimed"] * 4
 
 
 FLAGS = [
