@@ -281,3 +281,21 @@ def test_no_proxy_that_says_nothing_keeps_one_for_long(tmp_path: Path) -> None:
             one.close()
     finally:
         running.close()
+
+
+def test_one_that_has_grown_is_replaced_after_its_message(tmp_path: Path) -> None:
+    """Python gives little of its heap back: what one long answer took would stay."""
+    running = Running(tmp_path, "from addons.recording.reading import pool\npool.MOST_GROWTH = 16 * 2**20")
+    try:
+        lane = running.lane()
+        lane.read([call()], Manner())
+        before = {one.pid for one in running.readers()}
+        long = exchange(
+            json.dumps(ASKED).encode(), json.dumps({**ANSWER, "x": ["long"] * 2_000_000}).encode()
+        )
+        assert lane.read([long], Manner())[0][0].event_id == long.id
+        until(lambda: before - {one.pid for one in running.readers()}, "the end of the one that read it")
+        assert lane.read([call()], Manner())[0][0].outcome == "ok"
+        assert lane.figures().restarts == 0
+    finally:
+        running.close()
