@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from addons.openai import vocabulary
 from addons.recording.reading.messages import READ_SECONDS, is_of_this_user, receive, send
-from addons.recording.reading.process import CallReader, ignore_signals, warm_up
+from addons.recording.reading.process import CallReader, ignore_signals, keep_memory, warm_up
 
 SILENCE_SECONDS = 10.0
 """Longest that a proxy which was greeted may be silent."""
@@ -185,6 +185,7 @@ def _most_memory() -> int:
 def main() -> None:
     """Take the descriptors of the socket and of the pipe of its users, and the number of processes."""
     ignore_signals()
+    keep_memory()
     listener, users, count = (int(argument) for argument in sys.argv[1:])
     Pool(socket.socket(fileno=listener), users, count).run()
 

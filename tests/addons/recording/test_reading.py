@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -102,6 +103,21 @@ def test_a_process_does_without_mitmproxy(processes: ProcessReader) -> None:
     """It would take half as much memory again, and half a second."""
     processes.read([call()], Manner())
     assert "mitmproxy" not in Path(f"/proc/{processes.figures().pids[0]}/maps").read_text()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as /proc tells, and glibc does")
+def test_long_bodies_lie_in_memory_that_is_there(processes: ProcessReader) -> None:
+    """The kernel made 180 pages for each, where several are read together."""
+    long = json.dumps({**ASKED, "user": "a word " * 30_000}).encode()
+
+    def read(times: int) -> int:
+        for _ in range(times):
+            processes.read([replace(call(), request_body=Body(long, size=len(long)))] * 2, Manner())
+        stat = Path(f"/proc/{processes.figures().pids[0]}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[7])  # minor faults
+
+    before = read(20)
+    assert read(20) - before < 20 * 2 * 40
 
 
 def test_the_bodies_come_along_where_they_are_wanted(processes: ProcessReader) -> None:
