@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from mitmproxy import http
 
+from addons.openai.http import parsed_events
 from store.cache.purge import Purge
 from store.core.errors import Invalid
 from store.usage.reports import Usage, budgets, usage
@@ -107,6 +108,7 @@ def test_an_answer_that_is_kept_is_parsed_once(
 
     monkeypatch.setattr(json, "loads", counted(json.loads))
     monkeypatch.setattr(msgspec.json, "decode", counted(msgspec.json.decode))
+    monkeypatch.setattr(parsed_events, "_decode", counted(parsed_events._decode))
     answer = own.ask(upstream, body=body)
     own.world.runtime.close()
     monkeypatch.undo()
