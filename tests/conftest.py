@@ -6,6 +6,7 @@ import socketserver
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import settings
 
@@ -16,6 +17,10 @@ def _log_error(*_: object) -> None:
 
 # Threads of servers write a traceback to what is stderr at that moment: the output of another test's command.
 socketserver.BaseServer.handle_error = _log_error  # type: ignore[method-assign]
+
+# A client of httpx gives up after five seconds where nothing else is said; a busy machine may take them.
+for part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, part, 60)
 
 EXAMPLES = os.environ.get("LLMPROXY_TEST_EXAMPLES", "")
 
