@@ -11,6 +11,7 @@ from tests.live.clients import HELLO, MODEL, authorised
 from tests.live.served import Served
 from tests.live.test_races import (
     Fleet,
+    answer,
     test_a_strict_budget_is_never_exceeded,  # noqa: F401 - run here with this module's fleet, as the next ones
     test_an_expected_budget_is_exceeded_by_no_more_than_stated,  # noqa: F401
     test_requests_per_minute_over_all_proxies,  # noqa: F401
@@ -25,6 +26,7 @@ CONNECTIONS = 16
 
 @pytest.fixture(scope="module")
 def fleet(served: Served) -> Fleet:
+    served.upstream.handler = answer
     return Fleet(served.tenant, served.upstream, [served.url("")])
 
 
