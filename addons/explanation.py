@@ -60,7 +60,7 @@ class Question:
     model: str | None = None
     client: str | None = None
     body: Mapping[str, Any] | None = None
-    """Of the request; None for a short one that names the model."""
+    """It is that of the request; None for a short one that names the model."""
     request_metadata: Mapping[str, str] = field(default_factory=dict)
     """These are the metadata that the client says by headers."""
 

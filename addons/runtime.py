@@ -67,11 +67,11 @@ from store.upkeep.fleet import FleetReporter
 logger = logging.getLogger(__name__)
 
 API_HOST, API_MODEL = "api.openai.com", "gpt-4o-mini"
-"""Of the call that is priced before the first."""
+"""It is that of the call that is priced before the first."""
 LOOK_SECONDS = 1.0
 """Between two looks at the store while nobody calls."""
 GATHER_SECONDS = 0.005
-"""How long a finished call waits for others that are recorded with it: one write, one fdatasync."""
+"""It says how long a finished call waits for others that are recorded with it: one write, one fdatasync."""
 AUTHORITY = "mitmproxy-ca-cert.pem"
 """The certificate authority that clients must trust, in mitmproxy's `confdir`."""
 FIXED_AT_START = {
@@ -105,7 +105,7 @@ class Runtime:
     services: Services | None = None
     """None before the start and after the end; the gate then refuses."""
     refused: bool = False
-    """Whether the start failed."""
+    """It tells whether the start failed."""
     _watch: asyncio.Task[None] | None = None
     listed: Prices | None = None
     """The newest price list of the store."""

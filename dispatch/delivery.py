@@ -27,7 +27,7 @@ LONGEST_SECONDS = 30.0
 LONGEST_ASKED_SECONDS = 600.0
 """That a backend may ask to wait: Slack means what it says."""
 TRIES_ONCE = 7
-"""Of one request, where the dispatcher is to end: about half a minute at most."""
+"""It is that of one request, where the dispatcher is to end: about half a minute at most."""
 REPEAT_SECONDS = 60.0
 """Between two warnings with the same text."""
 LANES_AT_ONCE = 32
@@ -52,9 +52,9 @@ class Totals:
     backlog: int = 0
     """Bytes that were left in the spool when last looked at."""
     oldest: float | None = None
-    """When the first event happened that is read and not confirmed, in seconds since 1970."""
+    """It says when the first event happened that is read and not confirmed, in seconds since 1970."""
     error: str = ""
-    """Why the last request failed; empty while they succeed."""
+    """It says why the last request failed; empty while they succeed."""
     started: float = field(default_factory=time.monotonic)
 
     @property

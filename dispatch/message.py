@@ -156,7 +156,7 @@ DROPPED_IN_ORDER = (
     ("rate_limit",),
     ("client",),
 )
-"""What an event that is too large for its backend goes without, one after another until it fits."""
+"""It is what an event that is too large for its backend goes without, one after another until it fits."""
 
 SHAPES = ("usage", "full")
 Message = dict[str, Any]

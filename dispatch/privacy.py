@@ -29,7 +29,8 @@ class Privacy:
     include_client: bool = False
     """The client's address and its user agent."""
     redactor: Redactor | None = None
-    """What is taken out of content that is included, and of metadata that clients add to their calls."""
+    """It is what is taken out of content that is included, and of metadata that clients add to their
+    calls."""
 
     def of(self, record: Record) -> Record:
         """Give the record as a sink may see it.

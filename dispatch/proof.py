@@ -28,7 +28,7 @@ from store.spool.segment import parse, segments, writer_of
 from store.spool.survey import lines, ranges
 
 NUMBER = re.compile(r'"writer":"([^"]+)","seq":(\d+)')
-"""Of a line that is no JSON any more."""
+"""It is that of a line that is no JSON any more."""
 
 Record = Mapping[str, Any]
 

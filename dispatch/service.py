@@ -44,7 +44,7 @@ class Reader(Protocol):
     """Gives events from a spool, or a bus. Its methods raise OSError where that is out of order."""
 
     folder: Path
-    """What an error message names."""
+    """It is what an error message names."""
 
     def read(
         self, *, max_events: int = ..., max_bytes: int = ..., after: Mapping[str, int] | None = ...

@@ -53,7 +53,7 @@ class Worker:
     reader: Reader | None = None
     """None while another process holds the cursor."""
     failure: str | None = None
-    """Why it ended before all was sent."""
+    """It says why it ended before all was sent."""
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -90,7 +90,7 @@ class Supervisor:
         self._needs_folder = wait_for_folder
         self._drain = threading.Event()
         self._asked = 0
-        """How often `drain` was called."""
+        """It says how often `drain` was called."""
         self._deadline = float("inf")
         self._next: Callable[[], Sequence[Job] | None] | None = None
         self._workers: list[Worker] = []

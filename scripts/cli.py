@@ -134,7 +134,8 @@ COMMANDS = {
         "Vocabularies for counting the tokens that the API does not report.",
     ),
 }
-"""Where each command is, and the first sentence of its help, which a test holds against the command."""
+"""It says where each command is, and the first sentence of its help, which a test holds against the
+command."""
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -34,9 +34,10 @@ class Places:
     store: StoreLocation = field(default_factory=lambda: StoreLocation.of(location.DEFAULT))
     spool: Path = DEFAULT_SPOOL
     store_given: bool = False
-    """Whether somebody said where the store is: then it was there once, and a new one would hide that."""
+    """It tells whether somebody said where the store is: then it was there once, and a new one would hide
+    that."""
     actor: str | None = None
-    """Who acts, as the user says (--actor)."""
+    """It says who acts, as the user says (--actor)."""
 
     @classmethod
     def configured(cls) -> Places:

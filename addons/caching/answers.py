@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 """Longest that a call waits for the place behind the memory; then it goes upstream."""
 PAUSE_SECONDS = 5.0
-"""How long calls do not ask it after one has waited in vain."""
+"""It says how long calls do not ask it after one has waited in vain."""
 MOST_PURGES = 1000
 """Purges that are remembered for the answers that are under way."""
 

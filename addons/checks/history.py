@@ -25,7 +25,7 @@ LEAST = 10
 MOST_KEYS = 10_000
 SEED_HOURS = 7 * 24
 SEED_TIMES = 2
-"""Of the average, before there is more than that."""
+"""It is that of the average, before there is more than that."""
 SEEDS = (
     "SELECT token_id, endpoint, model, SUM(calls - refused - failed - unreported) AS calls, "
     "SUM(total_tokens) AS tokens, SUM(nano_usd) AS nano_usd FROM usage_hours WHERE hour >= :since "

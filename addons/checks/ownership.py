@@ -29,9 +29,10 @@ from store.tokens.models import Grant
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 0.25
-"""How long an unknown id is looked up again. For another's it takes as long: the time tells nothing."""
+"""It says how long an unknown id is looked up again. For another's it takes as long: the time tells
+nothing."""
 BUSY_SECONDS = 2.0
-"""The same while this process has answers of which it has not noted the objects yet."""
+"""It is the same while this process has answers of which it has not noted the objects yet."""
 LOOK_SECONDS = 0.02
 FORM_LIMIT = 64 * 2**20
 

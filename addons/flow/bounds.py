@@ -10,12 +10,12 @@ class Bounds:
     """Bounds every client, whatever its token allows."""
 
     connections: int = 500
-    """Of one address; 0: any number."""
+    """It is that of one address; 0: any number."""
     head_bytes: int = 64 * 1024
     head_seconds: int = 60
     """For a head to be complete, and between two pieces of a body."""
     body_bytes: int = 64 * 2**20
-    """Of a body that is kept whole, which is any but an upload's."""
+    """It is that of a body that is kept whole, which is any but an upload's."""
     message_bytes: int = 16 * 2**20
-    """Of one message on a WebSocket; the API takes 15 MiB."""
+    """It is that of one message on a WebSocket; the API takes 15 MiB."""
     body_seconds: int = 600

@@ -26,27 +26,27 @@ class CacheUse:
     result: str
     """HIT, REVALIDATED, MISS or BYPASS, as its event says."""
     forward: str = ""
-    """Why it goes upstream, in the words of RFC 9211 section 2.2."""
+    """It says why it goes upstream, in the words of RFC 9211 section 2.2."""
     key: str = ""
-    """Of its request; empty where its answer is neither looked for nor kept."""
+    """It is that of its request; empty where its answer is neither looked for nor kept."""
     target: str = ""
     """Path and query, the parameters in order."""
     policy: str = ""
-    """Of its token and project: ask or all."""
+    """It is that of its token and project: ask or all."""
     wanted: int = 0
     """Seconds for which its request lets the answer be kept; 0 where it does not say."""
     entry: Entry | None = None
     """The answer that is given, or that upstream is asked to confirm."""
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
-    """Of upstream's answer, without what the proxy adds to them."""
+    """It is that of upstream's answer, without what the proxy adds to them."""
     lifetime: int = 0
     """Seconds for which the answer is kept."""
     forced: bool = False
-    """Whether the request or the operator set that, and not the answer."""
+    """It tells whether the request or the operator set that, and not the answer."""
     checked: bool = False
-    """Whether the answer is to be confirmed by upstream each time that it is given."""
+    """It tells whether the answer is to be confirmed by upstream each time that it is given."""
     keeps: bool = False
-    """Whether the answer is kept once it is whole."""
+    """It tells whether the answer is kept once it is whole."""
 
 
 def take_namespace(headers: http.Headers) -> str:

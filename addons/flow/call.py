@@ -54,19 +54,19 @@ class Call:
     started: float
     """Monotonic seconds."""
     websocket: bool = False
-    """Whether its request opens a WebSocket, whose answers are calls of their own."""
+    """It tells whether its request opens a WebSocket, whose answers are calls of their own."""
     id: str = field(default_factory=lambda: str(uuid7()))
     presented: Secret | None = None
     """The credential that the client showed."""
     grant: Grant | None = None
     fingerprint: str = ""
-    """Of the proxy token's text."""
+    """It is that of the proxy token's text."""
     minted: EphemeralKey | None = None
-    """What the client's ephemeral key stands for, where it sent one of those."""
+    """It is what the client's ephemeral key stands for, where it sent one of those."""
     request_metadata: RequestMetadata = NONE
-    """What the client said by headers of ours."""
+    """It is what the client said by headers of ours."""
     secrets: list[Secret] = field(default_factory=list)
-    """What must never be written: the client's credential and the project's key."""
+    """It is what must never be written: the client's credential and the project's key."""
     refused: str | None = None
     """Code of the refusal."""
     body: RequestBody | None = None
@@ -74,19 +74,20 @@ class Call:
     request_body: bytes | None = None
     """As the client sent it, where it went on with something added: the question for usage, a limit."""
     usage_added: bool = False
-    """Whether upstream was asked for usage on behalf of the client (:mod:`addons.hooks.include_usage`)."""
+    """It tells whether upstream was asked for usage on behalf of the client
+    (:mod:`addons.hooks.include_usage`)."""
     left: bool = False
     """Its client is gone; the answer is read on for the usage (:mod:`addons.hooks.drain`)."""
     usage_declined: bool = False
     """The request says ``include_usage: false``."""
     opened: bool = False
-    """Whether the journal says that the call goes upstream."""
+    """It tells whether the journal says that the call goes upstream."""
     request_form: FormReader | None = None
     """Reads the request's body where that is a form."""
     upstream: Upstream | None = None
-    """Where it goes, once that is known to be a place that may receive a key."""
+    """It says where it goes, once that is known to be a place that may receive a key."""
     provider: Provider = OPENAI
-    """Whose API the call goes to."""
+    """It says whose API the call goes to."""
     models: Sequence[Allowed] = ()
     """The lists of models that are in force."""
     answer: AnswerBody | None = None
@@ -96,28 +97,29 @@ class Call:
     cache_namespace: str = ""
     """Within which it shares answers, as its client says."""
     cache: CacheUse | None = None
-    """How it uses the cache of answers, where it does."""
+    """It says how it uses the cache of answers, where it does."""
     list_limit: int | None = None
-    """How many objects the client asked for, where upstream was asked for more."""
+    """It says how many objects the client asked for, where upstream was asked for more."""
     object_watch: Watch | None = None
     """Notes the objects that the answer makes."""
     batch: tuple[str, BatchLines] | None = None
     """The batch whose output file the answer is, and what sums its lines."""
     hold: Hold | None = None
-    """What it has reserved of its limits (:mod:`addons.checks.limits.reservation`)."""
+    """It is what it has reserved of its limits (:mod:`addons.checks.limits.reservation`)."""
     standing: RateStatus | None = None
-    """What its rates had left when it was reserved."""
+    """It is what its rates had left when it was reserved."""
     unanswered: bool = False
-    """Whether it was given up as upstream did not begin to answer (:mod:`addons.hooks.upstream_failures`)."""
+    """It tells whether it was given up as upstream did not begin to answer
+    (:mod:`addons.hooks.upstream_failures`)."""
     failure: str | None = None
     """Code of the error that the client got because upstream gave no answer."""
     cut: str | None = None
     """Code of the reason for which its stream was ended before it was complete."""
     held_whole: bool = False
-    """Whether the answer is kept back until it is whole: to be changed, until what it has made is known
-    (:mod:`addons.hooks.ownership`), or until its event is on disk (``llm_durability``)."""
+    """It tells whether the answer is kept back until it is whole: to be changed, until what it has made is
+    known (:mod:`addons.hooks.ownership`), or until its event is on disk (``llm_durability``)."""
     headers_at: float | None = None
-    """When the answer's headers came, in monotonic seconds."""
+    """It says when the answer's headers came, in monotonic seconds."""
 
     @property
     def kept_answer(self) -> Entry | None:

@@ -40,24 +40,24 @@ class Body:
     data: bytes
     """The body as on the wire; or, when something was skipped, its decoded head."""
     decoded: bool = False
-    """Whether `data` and `tail` are decoded already."""
+    """It tells whether `data` and `tail` are decoded already."""
     skipped: int = 0
     """Decoded bytes between `data` and `tail` that were not kept; of a scanned body those of its texts."""
     tail: bytes = b""
     undecoded: str | None = None
-    """Why decoding stopped before the end; None where it did not, or has not begun."""
+    """It says why decoding stopped before the end; None where it did not, or has not begun."""
     size: int = 0
     """Bytes on the wire."""
     chunks: list[bytes] = field(default_factory=list)
     """The wire chunks that make up `data`, while nothing was skipped."""
     times: list[float] = field(default_factory=list)
-    """When each of `chunks` came, in seconds of the monotonic clock."""
+    """It says when each of `chunks` came, in seconds of the monotonic clock."""
     window: Window | None = None
-    """What is still to be decoded of an over-long body."""
+    """It is what is still to be decoded of an over-long body."""
     pending: Future[None] | None = None
     """The last piece of it that is being read."""
     scanned: Scanned | None = None
-    """What was understood of an over-long body."""
+    """It is what was understood of an over-long body."""
     parsed: ParsedEvents = field(default_factory=ParsedEvents)
     """Events that were read on their way."""
 

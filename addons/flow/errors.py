@@ -29,7 +29,7 @@ class Refusal:
     type: str = "invalid_request_error"
     param: str | None = None
     unnamed: bool = False
-    """Whether the API gives no code in this case: then the client sees none, either."""
+    """It tells whether the API gives no code in this case: then the client sees none, either."""
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
     headers: tuple[tuple[str, str], ...] = ()

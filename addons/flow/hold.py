@@ -14,7 +14,7 @@ class Hold:
     tokens: int = 0
     nano_usd: int = 0
     output_tokens: int = 0
-    """Of `tokens`, about."""
+    """It is that of `tokens`, about."""
     most: UsageBound | None = None
     """Set where the call may come to use more than it holds."""
     most_nano_usd: int | None = None

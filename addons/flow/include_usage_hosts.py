@@ -21,7 +21,7 @@ class Policy:
     """Says who is asked (option ``llm_include_usage``)."""
 
     known: bool
-    """Whether the hosts that are known to support it are."""
+    """It tells whether the hosts that are known to support it are."""
     hosts: Sequence[str] = ()
     """Others, by name; ``*.example.com`` is any name below."""
 

@@ -30,7 +30,7 @@ class Injection:
     key: Secret
     upstream: Upstream
     bearer: bool
-    """Whether it goes as a bearer token, whatever the upstream's own keys go as."""
+    """It tells whether it goes as a bearer token, whatever the upstream's own keys go as."""
 
 
 _pending: WeakKeyDictionary[http.Request, Injection] = WeakKeyDictionary()

@@ -28,7 +28,7 @@ class RequestBody:
         self.reading: RequestReading | None = None
         """None before it has been read, and where it cannot be."""
         self.is_heavy = False
-        """Whether it is too much to be parsed within this process."""
+        """It tells whether it is too much to be parsed within this process."""
         self._coding = content_encoding
         self._question = question
         self._decoded: bytes | None = None if raw and codings_of(content_encoding) else raw

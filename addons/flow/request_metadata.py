@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the processes that read finished calls do without mitmproxy
 NAMESPACE = b"x-llmproxy-"
 PREFIX = header_name("x-llmproxy-metadata-")
 USER_NAMES = ("user_id", "app_user_id")
-"""Of metadata that name a user, in this order."""
+"""It is that of metadata that name a user, in this order."""
 NAMED = 16
 """Names that were not allowed and are told; more are counted only."""
 REDACTED = "[redacted]"
@@ -34,7 +34,7 @@ class RequestMetadata:
     dropped: tuple[str, ...] = ()
     """Names that are not allowed, at most :data:`NAMED`; then how many more there were."""
     truncated: tuple[str, ...] = ()
-    """What is not whole, in words."""
+    """It is what is not whole, in words."""
 
 
 NONE = RequestMetadata()

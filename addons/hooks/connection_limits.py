@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 WAITING_BYTES = 2**20
 """Taken in from a client while a check awaits something."""
 LOOK_SECONDS = 2.0
-"""How often clients are looked for that take too long."""
+"""It says how often clients are looked for that take too long."""
 TUNNEL_QUIET_SECONDS = 60.0
 """After which a connection with an upstream, but no call, counts as idle."""
 

@@ -55,7 +55,7 @@ PARTS = {
     "disk": ("disk_full",),
     "worker": ("queue_long",),
 }
-"""Of what `/ready` tells the state, by the codes that are against it."""
+"""It is that of what `/ready` tells the state, by the codes that are against it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ SLACK = 0.25
 """Seconds: mitmproxy's watch on silent connections starts before the bytes have come to our tap."""
 
 LEFT_BEHIND_SECONDS = 2.0
-"""How long mitmproxy has, after a connection, to tell of the end of its calls."""
+"""It says how long mitmproxy has, after a connection, to tell of the end of its calls."""
 
 HELD_BYTES = 64 * 2**20
 """Longest answer that is kept back whole; a longer download is streamed."""

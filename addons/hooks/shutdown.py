@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
 CLOSE_SECONDS = 2.0
-"""How long the last sessions have to close, and the last bytes to leave."""
+"""It says how long the last sessions have to close, and the last bytes to leave."""
 
 
 class Shutdown:

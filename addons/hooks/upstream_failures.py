@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 SPARE_SECONDS = 30.0
-"""How much longer mitmproxy itself lets a connection be silent."""
+"""It says how much longer mitmproxy itself lets a connection be silent."""
 
 unanswered: set[str] = set()
 """Ids of the flows that were given up. Module state, so that a reload of the script does not forget them."""

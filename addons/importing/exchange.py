@@ -21,7 +21,7 @@ from store.core.secret import Secret
 from store.core.urls import split_url
 
 NAMESPACE = UUID("8c5d0f5e-6f0c-5c63-9d5a-3b5a9a3f7e21")
-"""Of the ids of imported events: the same exchange gets the same one, whenever it is imported."""
+"""It is that of the ids of imported events: the same exchange gets the same one, whenever it is imported."""
 
 NO_DEPLOYMENTS: Mapping[str, str] = {}
 
@@ -49,7 +49,7 @@ class Recorded:
     response_headers: Headers = ()
     response_body: bytes = b""
     decoded: bool = False
-    """Whether the bodies are plain although the headers name a content coding."""
+    """It tells whether the bodies are plain although the headers name a content coding."""
     started_at: datetime | None = None
     duration: float = 0.0
     """Seconds."""
@@ -59,7 +59,7 @@ class Recorded:
     error: str | None = None
     client_address: str | None = None
     key: str | None = None
-    """What tells the exchange apart from others: an id of the recording's own."""
+    """It is what tells the exchange apart from others: an id of the recording's own."""
 
 
 def to_exchange(

@@ -121,7 +121,7 @@ class Attempts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """What an address may still get wrong, and when that was so."""
+        """It is what an address may still get wrong, and when that was so."""
         self._good: OrderedDict[bytes, None] = OrderedDict()
 
     def may_try(self, address: str | None, text: str) -> bool:

@@ -32,9 +32,9 @@ class Api:
     denied: Denied
     attempts: Attempts
     oidc: Verifier | None
-    """Who else is let in."""
+    """It says who else is let in."""
     code_flow: CodeFlow | None
-    """How people sign in to the page at an issuer; None: they don't."""
+    """It says how people sign in to the page at an issuer; None: they don't."""
     references: Sequence[str]
     """Globs of places of keys that may be named."""
     settings: Callable[[], Settings]
@@ -42,9 +42,9 @@ class Api:
     cache: Callable[[], AnswerCache | None]
     """The cache of answers; None where there is none."""
     history: Callable[[], History]
-    """What calls have used."""
+    """It is what calls have used."""
     listeners: Callable[[], Mapping[str, str]]
-    """Where the proxy listens for calls, ``HOST:PORT`` by the kind of its mode."""
+    """It says where the proxy listens for calls, ``HOST:PORT`` by the kind of its mode."""
 
     @property
     def spool(self) -> Path:

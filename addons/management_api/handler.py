@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 IDS = ("X-Request-ID", "X-Correlation-ID")
 NAME = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-"""Of a request, as its client may choose it."""
+"""It is that of a request, as its client may choose it."""
 PROBLEM = "application/problem+json"
 """RFC 9457; for who asks for it."""
 LONGEST_BODY = 64 * 1024

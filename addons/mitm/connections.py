@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_FILES = 65536
 """Open files that the process asks for, where its hard limit has more."""
 QUIET_SECONDS = 60.0
-"""How often at most the log says that there are no more connections to be had."""
+"""It says how often at most the log says that there are no more connections to be had."""
 
 
 @dataclass(frozen=True, slots=True)

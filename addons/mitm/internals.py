@@ -38,10 +38,10 @@ from mitmproxy.proxy.utils import ReceiveBuffer
 from wsproto.frame_protocol import Opcode
 
 CANCELLED: Any = _events.ErrorCode.CANCEL if hasattr(_events, "ErrorCode") else CLIENT_CLOSED_REQUEST
-"""Why a stream ends; in mitmproxy 11 a status."""
+"""It says why a stream ends; in mitmproxy 11 a status."""
 
 Commands = Generator[Any, Any, None]
-"""What a layer yields: commands, some of which are answered."""
+"""It is what a layer yields: commands, some of which are answered."""
 
 
 class DiscardingBuffer(ReceiveBuffer):

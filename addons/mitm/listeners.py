@@ -16,7 +16,7 @@ from typing import Any
 from mitmproxy.proxy.mode_servers import AsyncioServerInstance
 
 VARIABLE = "LLMPROXY_LISTENERS"
-"""Of a proxy's environment: ``HOST:PORT=DESCRIPTOR``, separated by blanks."""
+"""It is that of a proxy's environment: ``HOST:PORT=DESCRIPTOR``, separated by blanks."""
 
 
 def inherited(host: str, port: int) -> socket.socket | None:

@@ -40,7 +40,7 @@ REPLACED = (
     Layer.handle_event,
     ChunkedReader,
 )
-"""What is repeated, or left out, here; as it was before anything was replaced."""
+"""It is what is repeated, or left out, here; as it was before anything was replaced."""
 KNOWN = frozenset({"fcbcdb0e", "565a1e2c", "e249f8db"})
 """Fingerprints of that: mitmproxy 11.0.2 with h11 0.14; 11.1, and 12.0 to 12.3, with h11 0.16."""
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")

@@ -41,7 +41,8 @@ UNNEEDED: Mapping[str, tuple[str, ...]] = {
 THRESHOLDS = (10_000, 5, 5)
 """New objects after which the collector looks at them, and after how many such looks at older ones."""
 HANGING_BYTES = 32 * 2**20
-"""Of the bodies of calls that have ended: they may hang in circles of references until somebody looks."""
+"""It is that of the bodies of calls that have ended: they may hang in circles of references until somebody
+looks."""
 
 
 def trim(running: master.Master) -> list[str]:

@@ -24,9 +24,10 @@ from mitmproxy.proxy.server import ConnectionHandler
 LARGE = 16 * 2**10
 """Bytes of one read after which a connection waits for its turn. An event of a stream is far shorter."""
 ROUND_SECONDS = 0.0005
-"""How long large pieces are worked on in one round of the event loop; one is, however long it takes."""
+"""It says how long large pieces are worked on in one round of the event loop; one is, however long it
+takes."""
 LEAST_SECONDS = 0.00005
-"""What a large piece counts for, however soon it is done with."""
+"""It is what a large piece counts for, however soon it is done with."""
 
 
 class Turns:
@@ -36,7 +37,7 @@ class Turns:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._began: float | None = None
-        """When the first large piece of this round of the loop began to be worked on."""
+        """It says when the first large piece of this round of the loop began to be worked on."""
         self._cost = ROUND_SECONDS
         """Seconds that a large piece takes, about."""
 

@@ -17,7 +17,7 @@ TURN_METADATA = "x-codex-turn-metadata"
 LONGEST = 128
 """Characters of an id; Codex's are UUIDs."""
 LONGEST_METADATA = 2048
-"""Of one text of `client_metadata`; the API drops longer ones."""
+"""It is that of one text of `client_metadata`; the API drops longer ones."""
 SOURCES = ("user", "subagent")
 NAMES = {"id": "session_id", "thread": "thread_id", "turn": "turn_id", "source": "thread_source"}
 
@@ -27,7 +27,7 @@ class AgentSession:
     """Says where a call belongs, as its client says; None for what it does not say."""
 
     id: str | None = None
-    """Of the root thread and all its subagents together."""
+    """It is that of the root thread and all its subagents together."""
     thread: str | None = None
     """The one that calls."""
     turn: str | None = None

@@ -16,7 +16,8 @@ STANDARD = frozenset({"", "default", "auto", "standard", "on_demand", "standard_
 CHEAPER = frozenset({"flex", "batch"})
 """Tiers that cost less than the standard wherever they are sold."""
 KEPT = "asked/"
-"""What the tier begins with where it is kept with a response, for the later calls that show its usage."""
+"""It is what the tier begins with where it is kept with a response, for the later calls that show its
+usage."""
 LONGEST = 40
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "background/"
-"""What such a tier begins with."""
+"""It is what such a tier begins with."""
 STANDARD = frozenset({None, "", "default", "auto", "standard"})
 """Tiers in whose place it stands."""
 LONGEST = 20

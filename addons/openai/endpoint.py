@@ -73,13 +73,13 @@ class StreamForm:
     """Says how an endpoint streams an answer."""
 
     piece: bytes = b'"delta"'
-    """What stands once in each event that brings a piece of the answer."""
+    """It is what stands once in each event that brings a piece of the answer."""
     usage_when_asked: bool = False
-    """Whether the usage comes only where the request asks for it (``stream_options``)."""
+    """It tells whether the usage comes only where the request asks for it (``stream_options``)."""
     named_events: bool = True
-    """Whether events have names; else an error is one more data object."""
+    """It tells whether events have names; else an error is one more data object."""
     assemble: Assemble | None = None
-    """What makes an answer of events that do not say by themselves what they are."""
+    """It is what makes an answer of events that do not say by themselves what they are."""
 
 
 NAMED_EVENTS = StreamForm()
@@ -96,35 +96,38 @@ class Endpoint:
     takes: Takes = Takes.JSON
     stream: StreamForm = NAMED_EVENTS
     answers_json: bool = False
-    """Whether it answers with JSON or a stream of it, and with nothing else."""
+    """It tells whether it answers with JSON or a stream of it, and with nothing else."""
     names_model: bool = True
-    """Whether Azure's answers name the model itself: those of embeddings have a name that no list knows."""
+    """It tells whether Azure's answers name the model itself: those of embeddings have a name that no list
+    knows."""
     output: OutputLimits = ANY_LENGTH
-    """How requests limit the length of their answers."""
+    """It says how requests limit the length of their answers."""
     counter: Counter | None = field(default=None, compare=False)
-    """What counts the tokens of its bodies, where they hold the text that is billed."""
+    """It is what counts the tokens of its bodies, where they hold the text that is billed."""
     bound: Bound | None = field(default=None, compare=False)
-    """What bounds the use of a call by its JSON body; None where that does not show."""
+    """It is what bounds the use of a call by its JSON body; None where that does not show."""
     upload_bound: UploadBound | None = field(default=None, compare=False)
-    """What bounds the use of a form that is passed on as it comes."""
+    """It is what bounds the use of a form that is passed on as it comes."""
     usage: UsageReader = field(default=BY_TOKENS, compare=False)
-    """What reads the use of a call beside the usage that its answer reports."""
+    """It is what reads the use of a call beside the usage that its answer reports."""
     hosted_tools: ReadTools = field(default=of_items, compare=False)
-    """What reads which of the API's own tools ran for an answer."""
+    """It is what reads which of the API's own tools ran for an answer."""
     by_name: bool = False
-    """Whether it is allowed by its own name only, not by its class: what it opens does not pass the proxy."""
+    """It tells whether it is allowed by its own name only, not by its class: what it opens does not pass the
+    proxy."""
     sequential: bool = False
-    """Of a WebSocket: whether each request has its answer, in turn; else the server begins any by itself."""
+    """It is that of a WebSocket: whether each request has its answer, in turn; else the server begins any by
+    itself."""
     ephemeral: str = ""
     """The kind of ephemeral key that it makes, or may be called with."""
     shown_again: bool = False
-    """Whether the API keeps its answers and shows them again, with their usage."""
+    """It tells whether the API keeps its answers and shows them again, with their usage."""
     whole_forms: bool = False
-    """Whether its forms may name objects, and so are read whole before they go on."""
+    """It tells whether its forms may name objects, and so are read whole before they go on."""
     secret: bool = False
-    """Whether its bodies hold secrets, which are kept out of what is recorded."""
+    """It tells whether its bodies hold secrets, which are kept out of what is recorded."""
     reusable: bool = False
-    """Whether an answer may be given again to an equal request (:mod:`addons.openai.repeatable`)."""
+    """It tells whether an answer may be given again to an equal request (:mod:`addons.openai.repeatable`)."""
     objects: Field = field(default=fields.NOTHING, compare=False)
     """The fields in which its bodies, and the events of its sessions, name objects."""
     objects_in_query: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -29,7 +29,8 @@ RISK_CLASSES = {
     "administration": "manages the organization, its keys and its users; deletes models",
     "other": "not known to this version",
 }
-"""What the risk classes stand for; the values of the option ``llm_endpoints``, beside endpoint names."""
+"""It is what the risk classes stand for; the values of the option ``llm_endpoints``, beside endpoint
+names."""
 
 ID = r"[^/]+"
 ANY = "GET|POST|DELETE|PATCH|PUT"
@@ -431,7 +432,7 @@ OTHER = Endpoint(
 _ROUTES = [(frozenset(route.methods.split("|")), re.compile(route.path), route.endpoint) for route in ROUTES]
 
 COUNTERS = {route.endpoint.name: counter for route in ROUTES if (counter := route.endpoint.counter)}
-"""What counts the bodies of endpoints, by their names as in events."""
+"""It is what counts the bodies of endpoints, by their names as in events."""
 SHOWN_AGAIN = frozenset(route.endpoint.name for route in ROUTES if route.endpoint.shown_again)
 """Names of the endpoints whose answers the API keeps and may show again, with their usage."""
 

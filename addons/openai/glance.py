@@ -38,7 +38,7 @@ class Glance:
     input_tokens: int | None = None
     """Estimated."""
     session: AgentSession | None = None
-    """What its `client_metadata` says of an agent's session."""
+    """It is what its `client_metadata` says of an agent's session."""
 
 
 def glance(body: bytes) -> Glance:

@@ -17,7 +17,7 @@ from addons.openai.http.members import Repeated, object_of
 MOST_VALUES = 1000
 """Different ones of one field."""
 MOST_CHARACTERS = 1000
-"""Of one value."""
+"""It is that of one value."""
 WITHIN = ("session", "response")
 Values = Mapping[str, Sequence[str]]
 """By path: the different values, as JSON writes them, without quotes; none where it is absent or null."""

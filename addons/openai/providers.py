@@ -38,19 +38,19 @@ class Provider:
     name: str
     key_header: str
     key_scheme: str = ""
-    """What stands before a key in its header."""
+    """It is what stands before a key in its header."""
     hosts: tuple[str, ...] = ()
     """Globs of the hosts that serve its API: calls to them pass the gate or are refused."""
     gateways: tuple[str, ...] = ()
     """Globs of hosts that are known to be its customers'; what is behind one of those, its owner knows."""
     paths: str = ""
-    """What paths of its API begin with, also behind a host with a name of one's own."""
+    """It is what paths of its API begin with, also behind a host with a name of one's own."""
     deployment: str | None = None
     """The deployment that the URL names, which decides the model; None where the body's `model` does."""
     models: Mapping[str, str] = field(default_factory=dict)
     """The model of each deployment, as configured (option ``llm_deployments``)."""
     has_deployments: bool = False
-    """Whether what a request calls its model is the name of a deployment."""
+    """It tells whether what a request calls its model is the name of a deployment."""
     stream_options_since: str | None = None
     """The first ``api-version`` that takes ``stream_options``; None where all do."""
 

@@ -49,13 +49,13 @@ class Question:
     most_output: int | None = None
     """Tokens that the answer may have; None where that is not limited."""
     references: bool = False
-    """Whether the objects are wanted that it refers to."""
+    """It tells whether the objects are wanted that it refers to."""
     bounded: bool = False
-    """Whether the most is wanted that it can use."""
+    """It tells whether the most is wanted that it can use."""
     parameters: tuple[str, ...] = ()
     """Paths of the fields whose values are wanted."""
     exact: bool = False
-    """Whether its tokens are counted for that."""
+    """It tells whether its tokens are counted for that."""
 
     @property
     def path(self) -> str:
@@ -82,7 +82,7 @@ class RequestReading:
         self.value: Mapping[str, Any] | None = None
         """The object; None where there is none, and once a body that is not small is settled."""
         self.problem: str | None = None
-        """Why there is no object that every parser reads alike."""
+        """It says why there is no object that every parser reads alike."""
         try:
             self._text = data[self._offset :].decode("utf-8")
             self._members = members(self._text)

@@ -31,7 +31,7 @@ class Asked:
     model: str | None = None
     """On Azure the name of a deployment."""
     unknown: str | None = None
-    """Why that cannot be told for sure; `model` is then a guess, for the record only."""
+    """It says why that cannot be told for sure; `model` is then a guess, for the record only."""
 
 
 class NotJson(Exception):
@@ -148,7 +148,7 @@ class Allowed:
 
     globs: tuple[str, ...]
     whose: str
-    """Whose list it is, in words."""
+    """It says whose list it is, in words."""
 
 
 def refusing(model: str, lists: Sequence[Allowed]) -> Allowed | None:

@@ -27,11 +27,11 @@ class Count:
     input_tokens: int | None = None
     output_tokens: int | None = None
     missing: list[Missing] = field(default_factory=list)
-    """What the figures leave out; docs/event.md says what the codes mean."""
+    """It is what the figures leave out; docs/event.md says what the codes mean."""
     lower_bound: list[str] = field(default_factory=list)
-    """Which of the two figures leave something out."""
+    """It says which of the two figures leave something out."""
     approximate: list[Approximate] = field(default_factory=list)
-    """What was in view, but could only be estimated."""
+    """It is what was in view, but could only be estimated."""
 
     @property
     def complete(self) -> bool:

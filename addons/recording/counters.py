@@ -25,7 +25,8 @@ GAPS = {
     "unpriced": "the usage is known and its price is not",
     "cut": "the answer broke off, or never came, before its usage",
 }
-"""What keeps an event from telling what its call cost for sure. Usage may have been counted all the same."""
+"""It is what keeps an event from telling what its call cost for sure. Usage may have been counted all the
+same."""
 
 LABELS = 100
 """Distinct models, and distinct projects, that are counted apart; what comes later counts as `other`."""

@@ -34,7 +34,7 @@ class SessionEnd:
     client_frames: int = 0
     server_frames: int = 0
     refused_frames: int = 0
-    """Of the client's, those that were not passed on."""
+    """It is that of the client's, those that were not passed on."""
     responses: int = 0
     transcriptions: int = 0
     unreported: int = 0
@@ -64,7 +64,7 @@ class Exchange:
     request_value: Any = None
     """The JSON of `request_body`, where it has been parsed already."""
     request_has_few_values: bool = False
-    """Whether it is known to be quickly parsed."""
+    """It tells whether it is known to be quickly parsed."""
     request_form: Form | None = None
     """A form, read as it came; `request_body` then has a size only."""
     status: int | None = None
@@ -76,17 +76,18 @@ class Exchange:
     error_code: str | None = None
     error_message: str | None = None
     usage_added: bool = False
-    """Whether the proxy asked for the usage; `request_body` is the client's, without the question."""
+    """It tells whether the proxy asked for the usage; `request_body` is the client's, without the
+    question."""
     sent: bool = False
-    """Whether the whole request had been handed to an upstream connection."""
+    """It tells whether the whole request had been handed to an upstream connection."""
     drained: bool = False
-    """Whether the answer was read to its end after the client had left."""
+    """It tells whether the answer was read to its end after the client had left."""
     left: bool = False
-    """Whether the client had left before the answer's last event, and the answer was read on."""
+    """It tells whether the client had left before the answer's last event, and the answer was read on."""
     client_address: str | None = None
     grant: Grant | None = None
     request_metadata: RequestMetadata = NONE
-    """What the client said by headers of ours."""
+    """It is what the client said by headers of ours."""
     secrets: list[Secret] = field(default_factory=list)
     provider: Provider = OPENAI
     """Set where the call went to Azure."""
@@ -95,11 +96,11 @@ class Exchange:
     recorded: Future[None] | None = None
     """Done once the event is on disk, where somebody waits for that."""
     request_id: str | None = None
-    """Of the session that it was an answer in; None for a call of its own."""
+    """It is that of the session that it was an answer in; None for a call of its own."""
     batch: tuple[str, BatchSum] | None = None
     """The batch whose output file the answer was, and what its lines came to."""
     cache: str | None = None
-    """What the cache of answers had for it (:mod:`addons.flow.cache_use`)."""
+    """It is what the cache of answers had for it (:mod:`addons.flow.cache_use`)."""
     kept_from: str | None = None
     """The call that brought the answer, where that came from the cache."""
     session_end: SessionEnd | None = None

@@ -16,7 +16,8 @@ Row = tuple[list[str], list[tuple[str, float]], float]
 """Labels, calls up to each bound, and seconds in all."""
 Times = Callable[[str], Iterable[Row]]
 VARIABLE = "LLMPROXY_GROUP"
-"""Of a proxy's environment: an id that all proxies of one ``llmproxy serve`` have, those that ended, too."""
+"""It is that of a proxy's environment: an id that all proxies of one ``llmproxy serve`` have, those that
+ended, too."""
 SUMMED = (
     *(row.key or name for name, row in COUNTERS.items()),
     *(row.key for row in GAUGES.values() if row.sum == "all"),

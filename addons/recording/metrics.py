@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Sum = Literal["all", "living", "no"]
-"""Which proxies of a group add to its figure: also those that have ended, only the living, or none."""
+"""It says which proxies of a group add to its figure: also those that have ended, only the living, or
+none."""
 
 
 class CounterRow(NamedTuple):
@@ -20,7 +21,7 @@ class CounterRow(NamedTuple):
     help: str
     labels: tuple[str, ...]
     series: str
-    """How many there are at the worst."""
+    """It says how many there are at the worst."""
     key: str = ""
     """It names the figures; it is empty where that is the counter's own name."""
 

@@ -16,7 +16,7 @@ from store.prices.lists import find_newest, read_content
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-"""How long a new list takes at most to hold, besides the reading of it."""
+"""It says how long a new list takes at most to hold, besides the reading of it."""
 
 
 def read_list(connection: Connection) -> Prices | None:

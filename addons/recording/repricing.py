@@ -19,13 +19,14 @@ from store.core.event_fields import read_record, to_fields
 from store.core.times import rfc3339
 
 NAMESPACE = UUID("5e0f5d51-7a5c-5b0c-9a86-6e1d7c1f0a52")
-"""Of the ids of repricings: the same change of the same call has the same id, whenever it is found."""
+"""It is that of the ids of repricings: the same change of the same call has the same id, whenever it is
+found."""
 
 COPIED = (
     *("request_id", "host", "endpoint", "model", "model_requested", "service_tier", "hosted_tools", "usage"),
     *("project_id", "project_name", "token_id", "token_metadata", "request_metadata", "user"),
 )
-"""What a repricing repeats of its call, so that sums can be kept without looking the call up."""
+"""It is what a repricing repeats of its call, so that sums can be kept without looking the call up."""
 
 Json = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ class Totals:
     """Calls whose cost was not known before."""
     repriced: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why calls still have no price: the codes of `cost.reason`, `no_usage`, `bad_event`."""
+    """It says why calls still have no price: the codes of `cost.reason`, `no_usage`, `bad_event`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Repriced:
     cost: Cost
     before: Json | None
     number: int
-    """How often the call has been repriced, this time included."""
+    """It says how often the call has been repriced, this time included."""
 
     @property
     def event(self) -> Fields:

@@ -50,7 +50,8 @@ class Settling:
         self._counted = 0
         """Number of the last one that is in the store."""
         self._behind = False
-        """Whether the ledger is given no more until :meth:`catch_up` has read what it was not given."""
+        """It tells whether the ledger is given no more until :meth:`catch_up` has read what it was not
+        given."""
 
     @property
     def waiting(self) -> int:

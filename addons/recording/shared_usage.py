@@ -42,7 +42,7 @@ class SharedUsage:
     def __init__(self, objects: ObjectWorker) -> None:
         self._objects = objects
         self._asked_again_at = 0.0
-        """When the store is asked again, in monotonic seconds."""
+        """It says when the store is asked again, in monotonic seconds."""
 
     @property
     def decides(self) -> bool:
@@ -97,7 +97,7 @@ class Import:
     def __init__(self) -> None:
         self._counted: set[str] = set()
         self._tiers: dict[str, str] = {}
-        """Of work that began with a completion window, which no later look tells."""
+        """It is that of work that began with a completion window, which no later look tells."""
 
     def decide(self, event: UsageEvent) -> UsageEvent:
         """Leave an event its usage, unless an earlier one had that."""

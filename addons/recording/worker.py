@@ -46,13 +46,13 @@ class Worker:
         self.healthy = True
         """False while events cannot be written; the gate then refuses new calls."""
         self.capture = "all"
-        """Which bodies events keep (option ``llm_capture``)."""
+        """It says which bodies events keep (option ``llm_capture``)."""
         self.prices = BUNDLED
         """By which costs are told (option ``llm_prices``)."""
         self.gather_seconds = 0.0
-        """How long a finished call waits for others that are recorded with it."""
+        """It says how long a finished call waits for others that are recorded with it."""
         self.counters = Counters()
-        """Of all events that are on disk."""
+        """It is that of all events that are on disk."""
         self.recorded = 0
         """Number of the last of them."""
         self.pressure = Pressure(spool)

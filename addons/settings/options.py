@@ -124,7 +124,7 @@ class Settings:
         "Who may use an object that an answer made, such as a file: its project, its token, or (off) anyone.",
         choices=OWNERSHIP,
     )
-    """Who may use an object: project, token, or off for anyone."""
+    """It says who may use an object: project, token, or off for anyone."""
     cors_origins: tuple[str, ...] = one(
         "llm_cors_origins",
         Sequence[str],
@@ -184,7 +184,7 @@ class Settings:
         read=values.circuit_breaker,
         otherwise=None,
     )
-    """When calls to a failing upstream are refused; None: never."""
+    """It says when calls to a failing upstream are refused; None: never."""
     on_abort: str = one(
         "llm_on_abort",
         str,
@@ -192,7 +192,7 @@ class Settings:
         "When a client leaves an answer: cancel it upstream, or drain it for its usage.",
         choices=ON_ABORT,
     )
-    """What becomes of an answer whose client has left: cancel or drain."""
+    """It is what becomes of an answer whose client has left: cancel or drain."""
     drain_calls: int = one(
         "llm_drain_calls", int, 100, "Most answers that are drained at the same time.", read=positive
     )
@@ -239,7 +239,7 @@ class Settings:
         read=values.workers,
         otherwise=Readers(),
     )
-    """Who reads finished calls."""
+    """It says who reads finished calls."""
     prices: Prices = one(
         "llm_prices",
         str,
@@ -248,7 +248,7 @@ class Settings:
         read=values.prices,
         otherwise=BUNDLED,
     )
-    """What comes with the program, and before it what the operator's file holds."""
+    """It is what comes with the program, and before it what the operator's file holds."""
     store: StoreLocation = one(
         "llm_store",
         str,
@@ -262,7 +262,7 @@ class Settings:
         False,
         "Make the store where there is none. By default the start is refused.",
     )
-    """Whether a store that is not there is made."""
+    """It tells whether a store that is not there is made."""
     store_grace: int = one(
         "llm_store_grace",
         int,
@@ -294,7 +294,7 @@ class Settings:
         "At llm_spool_limit: refuse new calls, or serve them and drop (and count) their events.",
         choices=SPOOL_FULL,
     )
-    """What happens at that limit."""
+    """It is what happens at that limit."""
     durability: str = one(
         "llm_durability",
         str,
@@ -314,7 +314,7 @@ class Settings:
         read=values.recent_calls,
         default=RECENT,
     )
-    """How many of the latest calls the store keeps, and for how long."""
+    """It says how many of the latest calls the store keeps, and for how long."""
     bus: str | None = one(
         "llm_bus",
         str,
@@ -348,9 +348,9 @@ class Settings:
         ),
         read=values.management,
     )
-    """Where health, metrics and the management API are served."""
+    """It says where health, metrics and the management API are served."""
     management_token: Secret | None = setting(read=values.api_token)
-    """Who shows it may use that API; None: nobody."""
+    """It says who shows it may use that API; None: nobody."""
     management_keys: tuple[str, ...] = one(
         "llm_management_keys",
         Sequence[str],
@@ -385,7 +385,7 @@ class Settings:
         Option("llm_oidc_scopes", str, "openid profile email", "What its sign-ins ask for; openid is of it."),
         read=values.oidc,
     )
-    """Whose log-ins the management API takes; None: nobody's."""
+    """It says whose log-ins the management API takes; None: nobody's."""
     self_service: str = one(
         "llm_self_service",
         str,
@@ -394,7 +394,7 @@ class Settings:
         "off.",
         choices=SELF_SERVICE,
     )
-    """Whether holders of tokens may ask about them: on or off."""
+    """It tells whether holders of tokens may ask about them: on or off."""
     management_dialect: str = one(
         "llm_management_dialect",
         str,

@@ -56,7 +56,7 @@ class Row:
     explained: tuple[str, ...] = ()
     """Codes of docs/reconcile.md, with the amount or the number of calls: ``other_keys=12``."""
     amount: Decimal = Decimal(0)
-    """How much of the difference is explained by amounts."""
+    """It says how much of the difference is explained by amounts."""
 
     @property
     def difference(self) -> Decimal:

@@ -34,7 +34,7 @@ DAY = timedelta(days=1)
 LOOK_SECONDS = 60.0
 """Between two looks whether a day is over."""
 SETTLING = timedelta(hours=6)
-"""How long after a day's end the vendor's figures of it may still change."""
+"""It says how long after a day's end the vendor's figures of it may still change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from store.spool import Record
 logger = logging.getLogger(__name__)
 
 LEVEL = 3
-"""Of compression: zstandard's default."""
+"""It is that of compression: zstandard's default."""
 
 
 class FileSink:

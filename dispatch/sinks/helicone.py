@@ -33,10 +33,10 @@ PATHLESS = "custom-model-nopath"
 CANCELLED = -3
 """Helicone's status of a stream that the client left."""
 MAX_BYTES = 10 * 2**20
-"""Of one request's body."""
+"""It is that of one request's body."""
 PARCEL = 100
 OK = (b"ok", b'"ok"')
-"""What Helicone answers to a log that it has stored."""
+"""It is what Helicone answers to a log that it has stored."""
 NAMESPACE = uuid.UUID("6f0a8f0e-3f0c-5e0b-9d52-7b8f6a3f5b10")
 """Ours, for the ids that are derived from event ids."""
 

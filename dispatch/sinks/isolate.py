@@ -22,7 +22,7 @@ from store.spool import Record
 FAILURES_ALIVE = 3
 """Breakdowns over one parcel, with the backend alive right after, from which on its events are to blame."""
 FAILURES_AT_MOST = 20
-"""The same where the backend can't be asked: some minutes."""
+"""It is the same where the backend can't be asked: some minutes."""
 
 
 @dataclass(slots=True)

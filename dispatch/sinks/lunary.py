@@ -25,7 +25,7 @@ from store.spool import Record
 URL = "https://api.lunary.ai/v1/runs/ingest"
 MAX_CALLS = 250
 MAX_BYTES = 8 * 2**20
-"""Of one request; the server takes 20 MB."""
+"""It is that of one request; the server takes 20 MB."""
 READ_SECONDS = 90.0
 """The server works through the events one by one, and may wait 5 s for a parent."""
 TYPES = {"embeddings": "embed"}

@@ -36,7 +36,7 @@ KINDS = {
     "proxy_unhealthy": "proxy",
     "test": "test",
 }
-"""What a setting calls an alert, by what its record does."""
+"""It is what a setting calls an alert, by what its record does."""
 BUDGET = "budget"
 CHOICES = (BUDGET, "spend", "dispatcher", "proxy")
 MARKS = ("50", "80", "100")

@@ -66,13 +66,13 @@ class Client:
     packages: Sequence[str]
     run: str
     calls: str = ""
-    """What it does, for the table."""
+    """It is what it does, for the table."""
     node: str | None = None
     """The version of Node that npm brings along; `any` takes what is there; None for other programs."""
     python: str | None = None
     """The version of Python that it wants, unless it runs with ours."""
     note: str = ""
-    """What its users have to know."""
+    """It is what its users have to know."""
 
     @property
     def command(self) -> list[str]:

@@ -50,7 +50,7 @@ class Run:
     events: int
     stored: int
     seconds: float
-    """Of the work, without the start of the interpreter."""
+    """It is that of the work, without the start of the interpreter."""
     cpu: float
     """Seconds of the whole process, its start included."""
     peak: int

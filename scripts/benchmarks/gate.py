@@ -58,7 +58,7 @@ class Times:
     loop: list[float] = field(default_factory=list)
     """Microseconds of CPU on the event loop, of a token that called before."""
     first: list[float] = field(default_factory=list)
-    """The same of a token's first call."""
+    """It is the same of a token's first call."""
     whole: list[float] = field(default_factory=list)
     """Milliseconds until the call may go upstream."""
 

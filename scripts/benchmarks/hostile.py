@@ -116,7 +116,7 @@ class Outcome:
     """Milliseconds of each call of the other client."""
     statuses: set[int] = field(default_factory=set)
     seconds: list[float] = field(default_factory=list)
-    """Of each hostile call."""
+    """It is that of each hostile call."""
     memory: tuple[int, int, int] = (0, 0, 0)
     """Resident bytes before, at the most, and after."""
     open_calls: tuple[int, int] = (0, 0)

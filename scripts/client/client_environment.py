@@ -26,9 +26,10 @@ DROPPED = (*BASE_URL_VARIABLES, "OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_
 """Would lead past the proxy, or say who pays, which the token does."""
 
 OWN_VARIABLE = re.compile(r"LLMPROXY_(?!PROXY$|CA$|SPOOL$|PROJECT$|ACTOR$)\w+|DISPATCHER_\w+")
-"""Of the proxy and its dispatcher, any of which may hold a password; without those that commands take."""
+"""It is that of the proxy and its dispatcher, any of which may hold a password; without those that commands
+take."""
 KEY_VARIABLE = re.compile(r"OPENAI_\w*KEY\w*|CODEX_API_KEY|AZURE_OPENAI_\w*(?:KEY|TOKEN|SECRET)\w*")
-"""Of the API's keys. An endpoint or a version of Azure's stays."""
+"""It is that of the API's keys. An endpoint or a version of Azure's stays."""
 REAL_KEY = re.compile(r"sk-(?:proj|svcacct|admin|None)-[\w-]{16,}|sk-\w{8,}T3BlbkFJ\w{8,}", re.ASCII)
 """The forms of OpenAI's own keys, whatever variable holds them."""
 SHORTEST_KEY = 8
@@ -42,11 +43,11 @@ class WayIn:
     """Holds the addresses of one proxy, as clients use them."""
 
     url: str
-    """Of the listener that takes CONNECT, such as ``http://127.0.0.1:8080``."""
+    """It is that of the listener that takes CONNECT, such as ``http://127.0.0.1:8080``."""
     bundle: Path
     """Certificate authorities: the proxy's and all others that are trusted here."""
     reverse_url: str | None = None
-    """Of the reverse listener, if there is one; without ``/v1``."""
+    """It is that of the reverse listener, if there is one; without ``/v1``."""
 
 
 def variables(way: WayIn, token: str, before: Mapping[str, str]) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ from store.core.errors import Invalid
 
 PREFIX = "DISPATCHER_"
 WITHOUT_EFFECT = frozenset({"DISPATCHER_BUFFER", "DISPATCHER_DETACH"})
-"""Of the reference system: nothing is buffered outside the spool, and systemd detaches."""
+"""It is that of the reference system: nothing is buffered outside the spool, and systemd detaches."""
 ONE_SINK_ONLY = ("DISPATCHER_ENDPOINT", "LLM_PROXY_API_KEY")
 """Variables of the reference system that do not name their sink."""
 NOT_IN_A_FILE = frozenset({"config", "check", "as_json", "store", "spool", "help"})
@@ -72,7 +72,8 @@ OWN = (
     Option("batch_size", "", options.whole(1, 10_000)),
     Option("consumer", ""),
 )
-"""What may differ from sink to sink, although there is an option for all of them. `RESERVED` by name."""
+"""It is what may differ from sink to sink, although there is an option for all of them. `RESERVED` by
+name."""
 assert tuple(option.name for option in OWN) == RESERVED
 
 

@@ -11,7 +11,7 @@ from scripts.quickstart import standin_answers as answers
 from scripts.quickstart.standin_answers import TEXT, Json
 
 BYTES_PER_SECOND = 48_000
-"""Of 16-bit sound at 24 kHz, which sessions speak unless told otherwise."""
+"""It is that of 16-bit sound at 24 kHz, which sessions speak unless told otherwise."""
 TOKENS_PER_SECOND = 10
 SILENCE = base64.b64encode(bytes(BYTES_PER_SECOND // 20)).decode()
 """A twentieth of a second."""

@@ -32,7 +32,7 @@ class Trouble:
     error: tuple[str, str, str | None] | None = None
     """Message, type and code of the API's error object."""
     seconds: float = 0.0
-    """What each piece is late by."""
+    """It is what each piece is late by."""
     page: bool = False
     """An HTML page comes, as from a proxy on the way."""
     usage: bool = True

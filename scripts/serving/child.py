@@ -23,7 +23,7 @@ class Child:
     failures: int = 0
     """Short lives in a row."""
     due: float | None = None
-    """When it is started again; None while it runs."""
+    """It says when it is started again; None while it runs."""
 
     def revive(self, say: Callable[[str], None]) -> None:
         """Start it again, now or later, if it has ended."""

@@ -19,7 +19,7 @@ from store.core import configuration
 from store.database.location import StoreLocation
 
 LINGER_SECONDS = 3
-"""How long clients that use a connection again and again find their old proxy, before it ends."""
+"""It says how long clients that use a connection again and again find their old proxy, before it ends."""
 HANG_SECONDS = 30.0
 """As long as systemd waits for one proxy (llmproxy.service)."""
 

@@ -41,7 +41,7 @@ class Verdict:
 
     rows: int
     begins: Head
-    """What the first row follows: row 0, unless earlier ones were pruned or are not in the file."""
+    """It is what the first row follows: row 0, unless earlier ones were pruned or are not in the file."""
     head: Head
     faults: Sequence[Fault]
     """The first ones, by row."""

@@ -55,7 +55,7 @@ class Change:
 
     action: str
     project_id: str | None = None
-    """What it is about; set once that is known to exist, and never to what somebody typed."""
+    """It is what it is about; set once that is known to exist, and never to what somebody typed."""
     token_id: str | None = None
     entries: list[Entry] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ class Wanted:
     correlation_id: str | None = None
     method: str | None = None
     path: str | None = None
-    """Of the HTTP request that asked for it."""
+    """It is that of the HTTP request that asked for it."""
 
 
 class AuditLog:

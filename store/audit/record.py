@@ -38,7 +38,7 @@ class Head:
 
 
 GENESIS = Head(0, "0" * 64)
-"""What the first row follows."""
+"""It is what the first row follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class Record:
     at: int
     """Seconds since 1970; of several refusals in one row the moment of the last."""
     since: int | None
-    """Of several refusals in one row the moment of the first."""
+    """It is that of several refusals in one row the moment of the first."""
     action: str
     outcome: str
     """success, failure (the change was asked for and not made) or refused (an authentication)."""
     actor: str | None
-    """Who changed something, see :mod:`store.audit.origin`; None for refused authentications."""
+    """It says who changed something, see :mod:`store.audit.origin`; None for refused authentications."""
     address: str | None
     project_id: str | None
     token_id: str | None

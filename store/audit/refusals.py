@@ -88,9 +88,9 @@ class AuthFailures:
         self._waiting: dict[Kind, Tally] = {}
         """At most MOST kinds, and one more for each reason."""
         self._in_hand: dict[Kind, Tally] = {}
-        """What the thread is writing."""
+        """It is what the thread is writing."""
         self._written: dict[Kind, float] = {}
-        """When those of the last minute were."""
+        """It says when those of the last minute were."""
         self._allowances = {known: Allowance(clock) for known in (False, True)}
         self._failing = False
         self._pause = FLUSH_SECONDS

@@ -29,7 +29,8 @@ MAX_AHEAD = 256 * 2**20
 IDLE_SECONDS = 0.1
 SETTLE_SECONDS = 0.5
 KEEP_SECONDS = 10.0
-"""How long acknowledged entries stay in the stream, so that every forwarder can see that they were."""
+"""It says how long acknowledged entries stay in the stream, so that every forwarder can see that they
+were."""
 VERIFY_SECONDS = 5.0
 """Between two readings of single entries, where some of the stream's were deleted one by one."""
 RECLAIM_SECONDS = 30.0
@@ -74,14 +75,14 @@ class Forwarder:
         self._ahead: deque[Publication] = deque()
         self._ahead_bytes = 0
         self._offsets: dict[str, int] = {}
-        """Where reading goes on."""
+        """It says where reading goes on."""
         self._server = ""
         self._groups: set[bytes] = set()
         """The groups that the stream had; they are made again when it was lost."""
         self._added = 0
         """Entries that the stream has seen at least, if it is still the same one."""
         self._bounds: deque[tuple[float, Id]] = deque()
-        """What every group was past, and when."""
+        """It is what every group was past, and when."""
         self._verified = 0.0
         self._told = 0.0
         self._thread = threading.Thread(target=self._run, name="llmproxy-bus", daemon=True)

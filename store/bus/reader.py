@@ -40,7 +40,7 @@ class BusReader:
     ) -> None:
         self.consumer = consumer
         self.folder = Path(link.shown)
-        """What an error message names."""
+        """It is what an error message names."""
         self._link = link
         self._client = link.client
         self._name = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 10_000}"

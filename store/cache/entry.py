@@ -9,7 +9,7 @@ FORM = 1
 LONGEST_LIFETIME = 31 * 86400
 """Seconds for which an answer is kept at most."""
 KEEP_STALE_SECONDS = 3600.0
-"""How much longer an answer is kept that upstream can confirm."""
+"""It says how much longer an answer is kept that upstream can confirm."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -21,9 +21,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     target: str
     """Path and query of the request, the parameters in order."""
     requested_at: float
-    """When the request came, in seconds since 1970: a purge removes what was asked for before it."""
+    """It says when the request came, in seconds since 1970: a purge removes what was asked for before it."""
     stored_at: float
-    """When the answer was kept, in seconds since 1970."""
+    """It says when the answer was kept, in seconds since 1970."""
     lifetime: float
     """Seconds from then on for which it is fresh."""
     age: float = 0.0
@@ -34,13 +34,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     body: bytes = b""
     """As it came, still content-coded."""
     call_id: str = ""
-    """Of the call that brought it."""
+    """It is that of the call that brought it."""
     shown: bytes | None = None
-    """What clients get of the body, where that has usage that the proxy asked for; None: all of it."""
+    """It is what clients get of the body, where that has usage that the proxy asked for; None: all of it."""
     forced: bool = False
-    """Whether the request or the operator, and not the answer, set the lifetime."""
+    """It tells whether the request or the operator, and not the answer, set the lifetime."""
     checked: bool = False
-    """Whether it must be confirmed upstream each time (``no-cache`` of the answer)."""
+    """It tells whether it must be confirmed upstream each time (``no-cache`` of the answer)."""
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ class Purge:
     target: str | None = None
     """Path and query."""
     prefix: bool = False
-    """Whether key and target are only how they begin."""
+    """It tells whether key and target are only how they begin."""
 
     def of_project(self, project_id: str | None) -> Purge:
         """Give the same, of one project's answers only."""

@@ -19,7 +19,7 @@ from store.core.urls import split_url
 
 PREFIX = "llmproxy:cache:"
 SECONDS = 1.0
-"""How long Redis may take for one answer."""
+"""It says how long Redis may take for one answer."""
 PORTION = 500
 """Keys that are looked at at a time."""
 

@@ -33,7 +33,7 @@ BUSY_SECONDS = 1.0
 TIDY_SECONDS = 10.0
 """Between two looks at what is over and at the bounds."""
 USED_SECONDS = 60
-"""How exactly it is remembered when an answer was used: so reading seldom writes."""
+"""It says how exactly it is remembered when an answer was used: so reading seldom writes."""
 PORTION = 100
 """Entries that are given up at a time."""
 

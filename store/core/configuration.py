@@ -33,7 +33,8 @@ from store.core.errors import Invalid
 
 VARIABLE = "LLMPROXY_CONFIG"
 PLACES = (Path("llmproxy.toml"), Path("/etc/llmproxy/llmproxy.toml"))
-"""Where the file is looked for, when the variable does not name it: the working folder, then the system."""
+"""It says where the file is looked for, when the variable does not name it: the working folder, then the
+system."""
 TEXTS = ("store", "spool", "project", "token_lifetime", "token_max_lifetime")
 TABLES = ("proxy", "dispatch")
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 ENDING = StoreUnavailable("the proxy is ending")
-"""Why items are refused that come too late."""
+"""It says why items are refused that come too late."""
 
 
 def fail(answer: Future[Any], error: Exception) -> None:
@@ -57,7 +57,7 @@ class WorkerThread(Generic[Item]):
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._ended = False
-        """Whether nobody takes anything from the queue any more. Under the lock."""
+        """It tells whether nobody takes anything from the queue any more. Under the lock."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

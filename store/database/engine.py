@@ -21,11 +21,11 @@ Row = Mapping[str, Any]
 Known = Literal["refuse", "skip"]
 
 BUSY_SECONDS = 10.0
-"""How long a writer waits for another process's transaction."""
+"""It says how long a writer waits for another process's transaction."""
 ANSWER_SECONDS = 3.0
 """The longest that a call of a client waits for a store that does not answer, all its questions together."""
 CALL_BUSY_SECONDS = 1.5
-"""How long what calls wait for waits in turn, so that the answer is there within ANSWER_SECONDS."""
+"""It says how long what calls wait for waits in turn, so that the answer is there within ANSWER_SECONDS."""
 
 
 class Connection(Protocol):

@@ -9,7 +9,7 @@ from store.core.errors import StoreError, StoreUnavailable
 from store.database.engine import Connection, Engine
 
 Away = Callable[[], StoreError | None]
-"""Why the store counts as away, by somebody who keeps asking it; None while it answers."""
+"""It says why the store counts as away, by somebody who keeps asking it; None while it answers."""
 
 
 def unknown() -> None:

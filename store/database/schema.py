@@ -20,7 +20,7 @@ CLAIMED = (
     *("session_key", "user_key", "address_key"),
     *("label_1_key", "label_2_key", "label_3_key", "label_4_key"),
 )
-"""What a call counts for beside its token and project (:mod:`store.tokens.subjects`)."""
+"""It is what a call counts for beside its token and project (:mod:`store.tokens.subjects`)."""
 CLAIMED_LIMITS = ("session_limits", "user_limits", "address_limits")
 FIGURES = (
     *("calls", "refused", "failed", "unreported", "unpriced", "lower_bound", "approximate"),
@@ -97,7 +97,7 @@ class Column:
     null: bool = False
     default: str | int | None = None
     length: int = LONGEST
-    """Of a text: most characters."""
+    """It is that of a text: most characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +122,14 @@ class Table:
     refers: Mapping[str, str] | None = None
     """Tables to whose `id` a column refers."""
     rows: Sequence[Mapping[str, Any]] = ()
-    """What is in it from the beginning."""
+    """It is what is in it from the beginning."""
     raises_revision: bool = False
-    """Whether a change raises the revision, by which proxies see that what they hold is out of date."""
+    """It tells whether a change raises the revision, by which proxies see that what they hold is out of
+    date."""
     quiet: Sequence[str] = ()
     """Columns whose changes do not: what calls write."""
     clustered: bool = False
-    """Whether SQLite keeps the rows in the order of the key."""
+    """It tells whether SQLite keeps the rows in the order of the key."""
 
     @property
     def names(self) -> list[str]:

@@ -30,7 +30,7 @@ ID_BYTES = 4
 LONGEST = 4096
 """Characters; a longer text is none of ours."""
 RETRY_SECONDS = 5.0
-"""How often at most the master key is read again for a text that names another one."""
+"""It says how often at most the master key is read again for a text that names another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class EphemeralKey:
 
     secret: Secret
     fingerprint: str
-    """Of the proxy token that asked for it: what ends that token ends this as well."""
+    """It is that of the proxy token that asked for it: what ends that token ends this as well."""
     expires_at: int
     """Seconds since the epoch, after which no session begins with it."""
     host: str
     """Whom the client asked: the secret goes nowhere else."""
     opens: str
-    """What it is for: realtime or chatkit."""
+    """It is what it is for: realtime or chatkit."""
     model: str | None = None
-    """Of the session that it opens."""
+    """It is that of the session that it opens."""
 
 
 class EphemeralKeyMaker:

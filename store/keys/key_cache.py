@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 300.0
 GRACE_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
-"""How long a failure is remembered, so that a flood of calls is none of the source's."""
+"""It says how long a failure is remembered, so that a flood of calls is none of the source's."""
 THREADS = 4
 
 Stamp = tuple[str, datetime | None]

@@ -25,7 +25,7 @@ from store.core.secret import Secret
 from store.tokens import validation
 
 AWS_SECONDS = 5
-"""How long AWS may take to connect, and to answer; there is one more try."""
+"""It says how long AWS may take to connect, and to answer; there is one more try."""
 LONGEST = 4096
 
 

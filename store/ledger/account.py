@@ -44,13 +44,13 @@ class Gauge:
     """By calls under way."""
     resets_at: int | None = None
     starts_at: int = 0
-    """Of a budget: when its period began."""
+    """It is that of a budget: when its period began."""
     by_second: dict[int, int] | None = None
-    """Of a rate: what was taken in each second that still counts."""
+    """It is that of a rate: what was taken in each second that still counts."""
     counted_at_once: bool = False
-    """Whether what is taken is counted as used when it is reserved."""
+    """It tells whether what is taken is counted as used when it is reserved."""
     name: str | None = None
-    """Of a claimed subject: ``ada``, ``team=search``."""
+    """It is that of a claimed subject: ``ada``, ``team=search``."""
 
     @property
     def left(self) -> int:
@@ -386,4 +386,4 @@ READERS: dict[Window, Callable[[_Use, Limit, Any], Iterator[Gauge]]] = {
     Window.MINUTE: _rate,
     Window.PERIODS: _budgets,
 }
-"""What is used of a limit, by the window over which it is counted."""
+"""It is what is used of a limit, by the window over which it is counted."""

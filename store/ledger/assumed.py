@@ -146,7 +146,7 @@ def _correct(connection: Connection, one: Assumed, tokens: int, nano_usd: int) -
 
 
 SUMS = "SUM(tokens - known_tokens) AS tokens, SUM(nano_usd - known_nano_usd) AS nano_usd"
-"""Of several charges, what was charged beyond what their events say."""
+"""It is that of several charges, what was charged beyond what their events say."""
 
 
 def sums(connection: Connection, side: Side, subjects: Sequence[str]) -> dict[str, list[Row]]:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 TABLE = "budget_marks"
 PERCENTS = (50, 80, 100)
 NAMESPACE = UUID("6a2f0b1e-7d0c-5b53-8f0e-3a5f7f3c9d41")
-"""Of the ids of marks: the same one has the same id, whoever finds it."""
+"""It is that of the ids of marks: the same one has the same id, whoever finds it."""
 TELL_SECONDS = 60
 """After so long an event that nobody has told is told by whoever sees it."""
 MOST_KNOWN = 10_000
@@ -39,7 +39,7 @@ MOST_OF_CLAIMED = 300
 """Marks of the users of one project (its addresses, a token's sessions ...) that are told in a day of UTC."""
 DAY_SECONDS = 86400
 KEEP_SECONDS = 62 * 86400
-"""How long marks are kept, beyond every period that ends."""
+"""It says how long marks are kept, beyond every period that ends."""
 
 
 class SoftLimits:

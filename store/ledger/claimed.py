@@ -14,7 +14,7 @@ from store.tokens.subjects import ADDRESS, LABEL, USER, Side, address_id, label_
 
 OF_PROJECT: tuple[Side, ...] = (USER.side, ADDRESS.side, LABEL.side)
 OF_TOKEN: tuple[Side, ...] = (LABEL.side,)
-"""What commands and the management API add to the budgets of."""
+"""It is what commands and the management API add to the budgets of."""
 
 
 @dataclass(frozen=True, slots=True)

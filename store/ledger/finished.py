@@ -19,7 +19,7 @@ UNBILLED = (
     *(UsageMissing.FAILED, UsageMissing.UNBILLED, UsageMissing.OTHER_UNIT, UsageMissing.COUNTED),
     *(UsageMissing.NOT_SENT, UsageMissing.CACHED),
 )
-"""Why calls that use no tokens report no usage."""
+"""It says why calls that use no tokens report no usage."""
 
 
 def finished_of(event: Call, *, seq: int | None = None, sent: bool = True, is_kept: bool = False) -> Finished:

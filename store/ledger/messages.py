@@ -46,21 +46,21 @@ class LimitExceeded:
     limit: str
     """A name of :class:`store.tokens.limits.Limits`, or of a budget: ``usd/day``."""
     side: Side
-    """Whose limit it is."""
+    """It says whose limit it is."""
     allowed: int
     """Nano-USD where :attr:`unit` is usd; top-ups are in it."""
     used: int
-    """What is settled and what is held."""
+    """It is what is settled and what is held."""
     asked: int
-    """What the claim wanted of it."""
+    """It is what the claim wanted of it."""
     resets_at: int | None = None
-    """When the period of a budget ends (seconds since 1970); None where none does."""
+    """It says when the period of a budget ends (seconds since 1970); None where none does."""
     starts_at: int = 0
-    """When that period began."""
+    """It says when that period began."""
     retry_after: float | None = None
     """Seconds after which a rate has room again; None where trying again does not help."""
     subject: str = ""
-    """Whose it is: an id (:mod:`store.tokens.subjects`)."""
+    """It says whose it is: an id (:mod:`store.tokens.subjects`)."""
 
     @property
     def is_rate(self) -> bool:
@@ -107,35 +107,37 @@ class Finished:
     token_id: str
     project_id: str
     at: float
-    """When it began, in seconds since 1970. (If it was reserved, its spend counts for the hour of that.)"""
+    """It says when it began, in seconds since 1970. (If it was reserved, its spend counts for the hour of
+    that.)"""
     outcome: str
-    """Of the event. `refused` only releases what was held."""
+    """It is that of the event. `refused` only releases what was held."""
     endpoint: str
     seq: int = 0
     """Number of its event, which makes sure that it is counted once; 0 where it has none (it was dropped)."""
     model: str | None = None
     user_id: str | None = None
     session: str | None = None
-    """Of an agent, as the client names it."""
+    """It is that of an agent, as the client names it."""
     address: str | None = None
-    """Of the client."""
+    """It is that of the client."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
-    """What budgets and rates count. 0 where nothing is billed (an error of the API, an upstream that was
-    never reached); None where it is unknown: then it is what was held."""
+    """It is what budgets and rates count. 0 where nothing is billed (an error of the API, an upstream that
+    was never reached); None where it is unknown: then it is what was held."""
     nano_usd: int | None = None
-    """The same of money, rounded up."""
+    """It is the same of money, rounded up."""
     at_least: bool = False
-    """Whether more may be billed than these figures say."""
+    """It tells whether more may be billed than these figures say."""
     incomplete: bool = False
-    """Whether that is because its usage did not come whole."""
+    """It tells whether that is because its usage did not come whole."""
     line: Line | None = None
-    """What it adds to the roll-ups; None for what is no call of its own."""
+    """It is what it adds to the roll-ups; None for what is no call of its own."""
     recent: Row | None = None
     """Its row among the latest calls; None where those are not kept, and for what is no call of its own."""
     never_sent: bool = False
-    """Whether its proxy was killed before the request went out: what was held is given back, all of it."""
+    """It tells whether its proxy was killed before the request went out: what was held is given back, all of
+    it."""
     request: bool = True
     """False for what was no request of its own: a whole session, whose answers are counted each."""
     cache_hits: int = 0

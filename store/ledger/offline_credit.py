@@ -39,9 +39,9 @@ class Spare:
     taken_at: float
     """Seconds since 1970; 0 for one that may be gone."""
     used: float
-    """When a call of the token was last granted; monotonic."""
+    """It says when a call of the token was last granted; monotonic."""
     lent: list[ReservationRequest] = field(default_factory=list)
-    """What the store does not know yet."""
+    """It is what the store does not know yet."""
 
     @property
     def left(self) -> ReservationRequest:
@@ -67,13 +67,13 @@ class OfflineCredit:
         self._kept: dict[str, Spare] = {}
         """By token."""
         self._new: dict[str, Spare] = {}
-        """Of the transaction under way."""
+        """It is that of the transaction under way."""
         self._leaving: set[str] = set()
         """Tokens whose spares the transaction under way gives back."""
         self._old: dict[str, str] = {}
         """Holds that may still be there, and should not; with their projects."""
         self._renewed = self._reached = monotonic()
-        """When the holds were renewed, and when the store was there last."""
+        """It says when the holds were renewed, and when the store was there last."""
 
     def __bool__(self) -> bool:
         return bool(self._kept or self._old)

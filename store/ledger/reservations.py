@@ -17,7 +17,7 @@ from store.tokens.models import Grant
 from store.tokens.subjects import ids_of_row, subjects_of
 
 LEASE_SECONDS = 60
-"""How long a hold lives without being renewed."""
+"""It says how long a hold lives without being renewed."""
 
 
 @dataclass(slots=True)

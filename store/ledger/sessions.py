@@ -88,7 +88,7 @@ class Wanted:
     token_id: str | None = None
     name: str | None = None
     beginning: str | None = None
-    """What their names begin with."""
+    """It is what their names begin with."""
     since: int | None = None
     """Used from then on."""
     until: int | None = None

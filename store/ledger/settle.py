@@ -21,15 +21,15 @@ from store.usage.recent_calls import RecentCalls
 from store.usage.rollups import RollUps, last_rolled, move_rolled
 
 KEEP_SETTLED_SECONDS = 3600
-"""How long a settled hold is kept, so that its call is not settled again."""
+"""It says how long a settled hold is kept, so that its call is not settled again."""
 KEEP_QUEUED_SECONDS = 86400
-"""How much longer it is kept of a call that began something which ends later: what it was charged with is
-then taken off what that did use."""
+"""It says how much longer it is kept of a call that began something which ends later: what it was charged
+with is then taken off what that did use."""
 ENDED_BY_PROXY = ("budget_ended", "shutdown", "proxy_died")
 """Outcomes of calls whose usage the proxy itself kept from coming: no client gains by bringing that about."""
 KEEP_LAPSED_SECONDS = 86400
-"""How long the hold of a process that died is kept, though it holds nothing any more: it says what the call
-is charged with, should its event turn up in the spool."""
+"""It says how long the hold of a process that died is kept, though it holds nothing any more: it says what
+the call is charged with, should its event turn up in the spool."""
 
 
 def settle(
@@ -129,7 +129,7 @@ class _Charge:
     tokens: int
     nano_usd: int
     assumed: bool
-    """Whether something was unknown, so that what was held counts instead."""
+    """It tells whether something was unknown, so that what was held counts instead."""
     claimed: Mapping[str, str]
     """Ids of what it counts for beside token and project, by their columns."""
 

@@ -42,11 +42,11 @@ CLEAN_SECONDS = 60.0
 CLEANING = "clean-up"
 """In the place of a project, so that one process at a time cleans up."""
 GATHER_SECONDS = 0.05
-"""How long finished calls without limits wait for others that are counted with them."""
+"""It says how long finished calls without limits wait for others that are counted with them."""
 HELD_SECONDS = 0.02
-"""The same while calls with limits are under way: until then what they held is held."""
+"""It is the same while calls with limits are under way: until then what they held is held."""
 CLOSE_SECONDS = 10.0
-"""How long the end waits for a store that is away."""
+"""It says how long the end waits for a store that is away."""
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class LedgerWorker:
         self._clock, self._monotonic = clock, monotonic
         self._process = str(uuid7())
         self._asks: dict[str, ReservationRequest] = {}
-        """Of the calls that are reserved."""
+        """It is that of the calls that are reserved."""
         self.on_reached: Callable[[Sequence[BudgetRecord]], None] | None = None
         """Called in the ledger's thread with budget alerts, which go on disk and are `told` then."""
         self._rollups = RollUps()
@@ -122,18 +122,19 @@ class LedgerWorker:
         self._soft_limits = SoftLimits()
         self._spares = OfflineCredit(self._process, grace_seconds, monotonic)
         self._owed: list[_Note] = []
-        """What could not be written yet."""
+        """It is what could not be written yet."""
         self._finished: deque[_Note] = deque()
         """Calls that are over and wait for others. Under the lock, as the next three."""
         self._finished_since = 0.0
-        """When the first of them came; monotonic; 0: they wait no longer."""
+        """It says when the first of them came; monotonic; 0: they wait no longer."""
         self._uncovered = False
-        """Whether one of them may cost more than it holds: no claim is granted before that counts."""
+        """It tells whether one of them may cost more than it holds: no claim is granted before that
+        counts."""
         self._over = False
-        """Whether nobody counts them any more."""
+        """It tells whether nobody counts them any more."""
         self._lock = threading.Lock()
         self._failed: tuple[float, StoreUnavailable] | None = None
-        """When the store was last found away, and why."""
+        """It says when the store was last found away, and why."""
         self._cleaned = self._renewed = monotonic()
         self._connection = KeptConnection(
             engine, busy_seconds=CALL_BUSY_SECONDS, on_close=self._forget, away=away

@@ -28,7 +28,7 @@ from store.tokens.rows import project_of, token_of
 LONGEST = 200
 """Characters of an id; a longer one is none."""
 PASSING_SECONDS = 31 * 86400
-"""How long answers are remembered that the API itself forgets after thirty days."""
+"""It says how long answers are remembered that the API itself forgets after thirty days."""
 CHUNK = 500
 """Values of one ``IN`` list."""
 
@@ -51,7 +51,7 @@ class NewObject:
     kind: str
     owner: Owner
     due: bool = False
-    """Whether its usage comes with a later answer."""
+    """It tells whether its usage comes with a later answer."""
     passing: bool = False
     parent: str | None = None
     """Id of the object that this is the output of; of what is due, of the event of the call that made it."""
@@ -66,11 +66,12 @@ class Claim:
     kind: str
     owner: Owner
     grant: Grant | None
-    """Of the owner; None where the token or the project is gone."""
+    """It is that of the owner; None where the token or the project is gone."""
     made_by: str | None = None
     """Id of the event of the call that made it."""
     status: str | None = None
-    """Of a batch its state; of a response the service tier that its request told, and no look tells."""
+    """It is that of a batch its state; of a response the service tier that its request told, and no look
+    tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ class Job(Generic[T]):
     def __init__(self, work: Callable[[Connection], T], *, keep: bool = False, reads: bool = False) -> None:
         self.work = work
         self.keep = keep
-        """Whether it waits for a store that is away, however long."""
+        """It tells whether it waits for a store that is away, however long."""
         self.reads = reads
-        """Whether it changes nothing."""
+        """It tells whether it changes nothing."""
         self.done: Future[T] = Future()
 
     def begin(self) -> bool:

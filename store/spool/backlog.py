@@ -19,7 +19,7 @@ class Backlog:
     lag_seconds: float
     """Age of the oldest record that it has not passed; 0 where there is none."""
     at_work: bool
-    """Whether a process holds the consumer's lock."""
+    """It tells whether a process holds the consumer's lock."""
     dead: int
     """Records that it put aside."""
 

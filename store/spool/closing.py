@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 
 Price = Callable[[UsageEvent], Cost | None]
-"""What the event's known usage costs at least; the event's ``cost``."""
+"""It is what the event's known usage costs at least; the event's ``cost``."""
 
 
 @dataclass(slots=True)

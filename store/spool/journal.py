@@ -35,7 +35,7 @@ HEADER = "llm_proxy_journal"
 RECORDED = "llm_proxy_recorded"
 SENT = "llm_proxy_sent"
 NOT_SENT_END = b'"sent":false}\n'
-"""How the line of a call ends whose request has not been sent. (Within texts quotes are escaped.)"""
+"""It says how the line of a call ends whose request has not been sent. (Within texts quotes are escaped.)"""
 JOURNAL_BYTES = 64 * 2**20
 """Size after which what is still open is carried over into a new file."""
 

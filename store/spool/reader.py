@@ -51,7 +51,7 @@ class Batch:
     records: list[Record] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     dead: list[dict[str, Any]] = field(default_factory=list)
-    """What is put aside, with the reason, when the batch is committed."""
+    """It is what is put aside, with the reason, when the batch is committed."""
 
     @property
     def lines(self) -> list[bytes]:

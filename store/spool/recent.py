@@ -38,7 +38,7 @@ class Wanted:
     """Fields that have these values."""
     user: str | None = None
     session: str | None = None
-    """Of an agent."""
+    """It is that of an agent."""
     since: str | None = None
     """RFC 3339 in UTC, with milliseconds."""
     until: str | None = None
@@ -73,9 +73,9 @@ class Found:
 
     calls: list[dict[str, Any]]
     more: bool
-    """Whether older ones fit, too."""
+    """It tells whether older ones fit, too."""
     whole: bool
-    """Whether all of the spool that could hold some was read."""
+    """It tells whether all of the spool that could hold some was read."""
 
 
 def latest(spool: Path, wanted: Wanted, limit: int, *, scanned: int = SCANNED) -> Found:

@@ -31,7 +31,7 @@ class SessionCalls:
 
     calls: list[Row]
     whole: bool
-    """Whether all of the spool was read, and no call was left out."""
+    """It tells whether all of the spool was read, and no call was left out."""
 
     @property
     def repeated(self) -> int | None:

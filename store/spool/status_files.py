@@ -26,7 +26,7 @@ from store.core.private_files import make_folder
 
 FOLDER = "status"
 KEEP_SECONDS = 7 * 86400.0
-"""How long the last word of a proxy that ended is kept."""
+"""It says how long the last word of a proxy that ended is kept."""
 
 
 class StatusFile:

@@ -58,7 +58,7 @@ class SpoolWriter:
         self._descriptor: int | None = None
         self._begin_segment()
         self.journal = Journal(folder, self.writer) if with_journal else None
-        """Where calls are opened; their events close them."""
+        """It says where calls are opened; their events close them."""
         self._reserve = Reserve(folder) if with_journal else None
 
     def append(self, records: Sequence[Line | BaseRecord | Mapping[str, Any]]) -> int:

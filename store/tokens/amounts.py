@@ -16,7 +16,7 @@ USD, TOKENS = "usd", "tokens"
 UNITS = (USD, TOKENS)
 
 LARGEST = 2**53 - 1
-"""Of any number: what JSON's readers take as it is."""
+"""It is that of any number: what JSON's readers take as it is."""
 LARGEST_USD = 10**9 - 1
 
 

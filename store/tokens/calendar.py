@@ -15,7 +15,7 @@ from store.core.times import time_zone
 HOUR = 3600
 TOTAL = "total"
 PERIODS = ("hour", "day", "week", "month", TOTAL)
-"""Of budgets. `total` never ends."""
+"""It is that of budgets. `total` never ends."""
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 UTC_NAME = "UTC"
 

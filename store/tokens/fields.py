@@ -50,7 +50,7 @@ class Kind:
     show: Callable[[Any], Any] = _as_it_is
     """As JSON."""
     is_json: bool = False
-    """Whether the column holds JSON."""
+    """It tells whether the column holds JSON."""
 
 
 TEXT = Kind()
@@ -99,11 +99,11 @@ class Field:
     """False for what is a piece of a secret, or no one's decision."""
     in_list: InList | None = None
     only: Sequence[str] = ()
-    """Of limits: the only ones that there can be; empty for all."""
+    """It is that of limits: the only ones that there can be; empty for all."""
     period: str | None = None
-    """Of budgets: the period that is meant where none is said."""
+    """It is that of budgets: the period that is meant where none is said."""
     name: str = ""
-    """Of the attribute."""
+    """It is that of the attribute."""
     default: Any = None
 
     def changed(self, given: Any, present: Any) -> Any:

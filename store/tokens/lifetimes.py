@@ -18,7 +18,7 @@ from store.core.errors import Invalid
 from store.core.times import duration, rfc3339
 
 VARIABLES = {"token_lifetime": "LLMPROXY_TOKEN_LIFETIME", "token_max_lifetime": "LLMPROXY_TOKEN_MAX_LIFETIME"}
-"""Of the environment, by the settings of ``llmproxy.toml`` that they go before."""
+"""It is that of the environment, by the settings of ``llmproxy.toml`` that they go before."""
 LONGEST = timedelta(days=100 * 365)
 EXPIRY = "expires_at"
 
@@ -37,7 +37,7 @@ class Lifetimes:
     usual: timedelta | None = None
     longest: timedelta | None = None
     whose: str = ""
-    """Who set the maximum, for messages."""
+    """It says who set the maximum, for messages."""
 
     @classmethod
     def of_project(cls, fields: Mapping[str, Any]) -> Lifetimes:

@@ -22,9 +22,10 @@ from store.tokens.amounts import UNITS, USD, Budget, amount_of, number_text, who
 from store.tokens.calendar import DAYS, PERIODS, USUAL, UTC_NAME, Calendar
 
 BUDGET_MODES = ("expected", "strict")
-"""What a call holds of a budget: what such calls have used, or the most that it can. The default first."""
+"""It is what a call holds of a budget: what such calls have used, or the most that it can. The default
+first."""
 BUDGET_ENDS = ("finish", "cut")
-"""What becomes of a stream that goes beyond its budget. The default first."""
+"""It is what becomes of a stream that goes beyond its budget. The default first."""
 
 MOST_ENTRIES = 100
 LONGEST_ENTRY = 128
@@ -40,9 +41,9 @@ class Window(Enum):
 
 
 Amount = Literal["requests", "tokens", "nano_usd", "running"]
-"""What is counted."""
+"""It is what is counted."""
 RATES = (Window.MINUTE, Window.RUNNING)
-"""What passes by itself within a minute."""
+"""It is what passes by itself within a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,12 @@ class Limit:
     """None for what is no matter of counting; of budgets it depends on their unit."""
     window: Window | None = None
     words: str = ""
-    """What it counts, in a refusal."""
+    """It is what it counts, in a refusal."""
     of_projects: bool = False
-    """Whether only projects have it; a token has a field of its own (:class:`store.tokens.models.Token`)."""
+    """It tells whether only projects have it; a token has a field of its own
+    (:class:`store.tokens.models.Token`)."""
     name: str = ""
-    """Of the attribute."""
+    """It is that of the attribute."""
 
     def parse(self, value: Any) -> Any:
         """Check a value of the JSON form. Raises Invalid."""
@@ -176,7 +178,8 @@ class Limits:
             of_projects=True,
         ),
     ] = None
-    """When it all ends. Of projects; a token's own is :attr:`store.tokens.models.Token.expires_at`."""
+    """It says when it all ends. Of projects; a token's own is
+    :attr:`store.tokens.models.Token.expires_at`."""
     max_requests: Annotated[
         int | None,
         Count(

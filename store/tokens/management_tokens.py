@@ -26,9 +26,9 @@ ADMIN, READ, PROJECT = "admin", "read", "project"
 ROLES = (ADMIN, READ, PROJECT)
 """May do everything; may only look; sees its projects, and makes and revokes their tokens."""
 USUAL_LIFETIME = timedelta(days=90)
-"""Where nothing is said."""
+"""It says where nothing is said."""
 USE_EVERY = timedelta(minutes=1)
-"""How exactly the last use is kept."""
+"""It says how exactly the last use is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,15 +117,15 @@ class Project:
     metadata: Annotated[Mapping[str, str], Field(kind=PAIRS, keep=validation.metadata, option=METADATA)] = (
         field(default_factory=dict)
     )
-    """Of all its tokens' calls, where the token itself has no such key. Read-only."""
+    """It is that of all its tokens' calls, where the token itself has no such key. Read-only."""
     header_metadata: Annotated[
         Sequence[str], Field(kind=NAMES, keep=validation.header_metadata, option=HEADER_METADATA)
     ] = ()
     """Names of metadata that clients of all its tokens may add by a header."""
     cache: Annotated[str | None, Field(kind=TEXT, keep=validation.cache, option=CACHE)] = None
-    """Whose answers are kept; None: as the proxy's option says. The stricter holds."""
+    """It says whose answers are kept; None: as the proxy's option says. The stricter holds."""
     token_lifetime: Annotated[str | None, Field(kind=TEXT, keep=lifetimes.lifetime, option=LIFETIME)] = None
-    """Of tokens that are made without an expiry, such as ``30d``; None: as for all tokens."""
+    """It is that of tokens that are made without an expiry, such as ``30d``; None: as for all tokens."""
     token_max_lifetime: Annotated[
         str | None, Field(kind=TEXT, keep=lifetimes.lifetime, option=MAX_LIFETIME)
     ] = None
@@ -192,7 +192,7 @@ class Token:
     last_used_from: Annotated[str | None, Field(kind=TEXT, audited=False, in_list=InList(8, 2))] = None
     """Address of the client that used it last."""
     previous_prefix: Annotated[str | None, Field(kind=TEXT, audited=False)] = None
-    """Of the text that the token had before it was rotated."""
+    """It is that of the text that the token had before it was rotated."""
     previous_ends_at: Annotated[datetime | None, Field(kind=MOMENT)] = None
     """Until when that one is good, too."""
     limits: Annotated[Limits, Field(kind=LIMITS, keep=validation.token_limits, option=LIMIT_OPTIONS)] = NONE
@@ -201,7 +201,7 @@ class Token:
     ] = ()
     """Names of metadata that its clients may add by a header."""
     cache_hit_count: Annotated[int, Field(kind=NUMBER, audited=False)] = 0
-    """Of its requests, those that were answered from the cache."""
+    """It is that of its requests, those that were answered from the cache."""
     cache: Annotated[str | None, Field(kind=TEXT, keep=validation.cache, option=CACHE)] = None
     name: Annotated[
         str | None,
@@ -222,7 +222,7 @@ class Token:
     origins: Annotated[Sequence[str], Field(kind=NAMES, keep=validation.origins, option=ORIGINS)] = ()
     """Globs of the origins whose pages may use it; none: any. Those of its project hold as well."""
     revoked_at: Annotated[datetime | None, Field(kind=MOMENT, audited=False)] = None
-    """When it was revoked; None where it is not, and where that was before this was noted."""
+    """It says when it was revoked; None where it is not, and where that was before this was noted."""
     session_limits: Annotated[Limits, SESSION_LIMITS] = NONE
     """For each session of an agent; where its project has some, too, the smaller budget holds."""
     label_limits: Annotated[Mapping[str, Limits], LABEL_LIMITS] = field(default_factory=lambda: labels.NONE)
@@ -240,10 +240,10 @@ class Grant:
     project: Project
     token: Token
     secret_ends_at: datetime | None = None
-    """When the text that was presented ends: the token was rotated, and this is its previous one."""
+    """It says when the text that was presented ends: the token was rotated, and this is its previous one."""
     claims: Mapping[str, str] = field(default_factory=dict)
-    """What a call says of itself, by the names of subjects: its session, user, address. Its labels are by
-    ``label:NAME``."""
+    """It is what a call says of itself, by the names of subjects: its session, user, address. Its labels are
+    by ``label:NAME``."""
 
     @cached_property
     def limits(self) -> tuple[Limits, ...]:

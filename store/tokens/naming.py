@@ -14,7 +14,7 @@ from store.core.errors import Invalid
 from store.database.engine import Connection, Row
 
 BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{3,35}", re.ASCII)
-"""Of an id: four characters or more."""
+"""It is that of an id: four characters or more."""
 NAMED = 5
 """Candidates that an error names."""
 CHUNK = 500

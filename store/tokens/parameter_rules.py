@@ -64,7 +64,7 @@ class ParameterRule:
     required: bool
     allowed: Sequence[Range | Glob]
     whose: str = ""
-    """Who sets it, in a refusal."""
+    """It says who sets it, in a refusal."""
 
     def allows(self, value: str) -> bool:
         """Tell whether a value, as JSON writes it and without quotes, may be sent."""

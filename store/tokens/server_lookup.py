@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 0.1
 POLL_SECONDS = 0.04
 BUSY_SECONDS = 1.0
-"""How long a question may take until the server counts as away."""
+"""It says how long a question may take until the server counts as away."""
 RETRY_SECONDS = 0.25
 BATCH = 500
 """Most texts in one question."""
@@ -59,10 +59,10 @@ class ServerLookup:
         # Written by the thread, each with one assignment, and read by the event loop.
         self._grants: dict[str, Grant] = {}
         self._confirmed = time.monotonic() - FRESH_SECONDS - grace_seconds
-        """When the last question began that was answered: what was committed before is in memory."""
+        """It says when the last question began that was answered: what was committed before is in memory."""
         self._away: StoreError | None = None
         self._lost_at = 0.0
-        """When it was last found away."""
+        """It says when it was last found away."""
         self._projects: dict[str, Project] = {}
         self._revision: int | None = None
         self._to_read_again: deque[str] = deque()

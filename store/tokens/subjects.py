@@ -39,7 +39,7 @@ class Subject:
     columns: Sequence[str]
     """Their ids in holds and charges: a call counts for as many of them at most."""
     members: Callable[[Grant], Sequence[Member]]
-    """Which of them a call counts for."""
+    """It says which of them a call counts for."""
     whose: str
     """In a refusal: whose limit it is; ``{name}`` is what people call it."""
     name: str
@@ -47,7 +47,7 @@ class Subject:
     table: str = ""
     """That has its limits; empty for what is claimed."""
     project_column: str = ""
-    """Of that table: the project's id."""
+    """It is that of that table: the project's id."""
     periods: tuple[str, ...] = PERIODS
     """In which its use is summed."""
 

@@ -13,16 +13,16 @@ from store.tokens.calendar import TOTAL
 from store.tokens.limits import Limits
 
 TOKEN_PREFIX = "sk-llmp-"  # noqa: S105 - the part that tokens share
-"""How new tokens begin, unless another is asked for. ``sk-`` contents SDKs and secret scanners."""
+"""It says how new tokens begin, unless another is asked for. ``sk-`` contents SDKs and secret scanners."""
 EARLIER_TOKEN_PREFIX = "sk-proxy-"  # noqa: S105
-"""How those of earlier versions do; they go on working."""
+"""It says how those of earlier versions do; they go on working."""
 
 # The limits of the API's own `metadata` parameter, so that a map fits both.
 METADATA_PAIRS = 16
 METADATA_KEY = 64
 METADATA_VALUE = 512
 CACHE_POLICIES = ("off", "ask", "all")
-"""Whose answers are kept: nobody's, those of calls that ask for it, all. The strictest first."""
+"""It says whose answers are kept: nobody's, those of calls that ask for it, all. The strictest first."""
 HEADER_NAMES = 16
 """Names of metadata that one token, or one project, lets its clients add."""
 

@@ -30,12 +30,12 @@ from store.database.engine import Connection
 
 SPEND_RATE, DISPATCHER_FAILING, PROXY_UNHEALTHY = "spend_rate", "dispatcher_failing", "proxy_unhealthy"
 ONCE = frozenset({SPEND_RATE})
-"""What is told at once, at most once in ONCE_SECONDS, and never as resolved."""
+"""It is what is told at once, at most once in ONCE_SECONDS, and never as resolved."""
 ONCE_SECONDS = 86400
 TABLE = "alerts"
 PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
 NAMESPACE = UUID("0c4a3d52-6d0b-5a6c-9d53-3f0a2b8e71c4")
-"""Of the ids of conditions."""
+"""It is that of the ids of conditions."""
 TELL_SECONDS = 60
 """After so long a record that nobody has told is told by whoever sees it."""
 
@@ -56,7 +56,7 @@ class Condition:
     spend: tuple[int, float, float] | None = None
     """Hours, dollars in them, and in the same ones of the week before."""
     key: str = ""
-    """What tells it from others of its kind and place."""
+    """It is what tells it from others of its kind and place."""
 
     @property
     def id(self) -> str:
@@ -73,7 +73,7 @@ class Entry:
     since: int
     seen_at: int
     at: int
-    """When its state changed, or the record was last taken over."""
+    """It says when its state changed, or the record was last taken over."""
     told: int
     place: str = ""
     event: str = ""

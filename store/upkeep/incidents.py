@@ -38,7 +38,7 @@ class Incident:
     """The proxy (its writer), consumer, path or upstream that it is about."""
     text: str
     error: str | None = None
-    """What a backend or a store has said, if that is known."""
+    """It is what a backend or a store has said, if that is known."""
     severe: bool = True
     """False for what is only late, or ends by itself."""
     place: str | None = None

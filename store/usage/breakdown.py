@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 20_000
 """Rows that are read at a time."""
 
 HOURS = {"hour": 1, "day": 24, "week": 7 * 24, "month": 30 * 24}
-"""Of a period, about."""
+"""It is that of a period, about."""
 
 Key = tuple[str | None, ...]
 Sums = dict[str, int]
@@ -44,7 +44,7 @@ class Question:
     usage: Usage
     top: int
     compare: bool = False
-    """Whether to tell the time before, as long as the one that is asked for."""
+    """It tells whether to tell the time before, as long as the one that is asked for."""
 
 
 def break_down(connection: Connection, asked: Question, now: datetime) -> dict[str, Any]:

@@ -37,7 +37,7 @@ SAID = {
     "unreported": "whose usage was counted or is not known",
     "approximate": "that are approximate",
 }
-"""What a description says of calls whose cost is not known for sure."""
+"""It is what a description says of calls whose cost is not known for sure."""
 
 
 @dataclass(frozen=True, slots=True)

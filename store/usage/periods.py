@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, tzinfo
 
 FORMS = {"hour": "%Y-%m-%dT%H:00", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
-"""How a period is called, the shortest first; weeks are those of ISO 8601 and begin on Monday."""
+"""It says how a period is called, the shortest first; weeks are those of ISO 8601 and begin on Monday."""
 HOUR = 3600
 
 

@@ -54,7 +54,7 @@ class Usage:
     """Says what is asked for."""
 
     by: Sequence[str] = ("project",)
-    """Of WAYS, the first one first."""
+    """It is that of WAYS, the first one first."""
     since: datetime | None = None
     """The hours from the one with this moment on."""
     until: datetime | None = None
@@ -62,7 +62,7 @@ class Usage:
     project_id: str | None = None
     token_id: str | None = None
     zone: tzinfo = UTC
-    """Of days, weeks and months."""
+    """It is that of days, weeks and months."""
     projects: Sequence[str] | None = None
     """Ids of the only projects whose usage may be told; None for all."""
 
@@ -92,7 +92,7 @@ def _usage_of(connection: Connection, asked: Usage, times: Sequence[str]) -> Ite
 
 
 Group = tuple[tuple[str | None, ...], dict[str, int]]
-"""What a row of a report is about, and its sums."""
+"""It is what a row of a report is about, and its sums."""
 
 
 def _sorted(connection: Connection, asked: Usage) -> Iterator[Group]:
@@ -460,7 +460,7 @@ ASKED: dict[str, tuple[str, dict[str, str]]] = {
         {"name": "token_name", "prefix": "token_prefix", "metadata": "token_metadata"},
     ),
 }
-"""What people know projects and tokens by: where it stands, and what it is called in a report."""
+"""It is what people know projects and tokens by: where it stands, and what it is called in a report."""
 
 
 def names_of(

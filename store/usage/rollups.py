@@ -26,7 +26,7 @@ KEY = ("hour", "project_id", "token_id", "user_id", "model", "endpoint")
 LABELS = "label_hours"
 KEY_OF_LABELS = ("hour", "project_id", "label", "value", "token_id", "model", "endpoint")
 KEY_OF_DAYS = ("hour", "project_id", "token_id", "model", "endpoint")
-"""Of the sums by the day of UTC, whose first hour `hour` is."""
+"""It is that of the sums by the day of UTC, whose first hour `hour` is."""
 FIGURES = (
     *("calls", "refused", "failed", "unreported", "unpriced", "lower_bound", "approximate"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens"),
@@ -41,16 +41,16 @@ OTHER = "(other)"
 LONGEST = 200
 """Characters of a name; of a longer one the end becomes a hash."""
 LONGEST_VALUE = 128
-"""Of a label."""
+"""It is that of a label."""
 PLACES = 128
 """Columns of hours of projects whose names are remembered."""
 LARGEST = 2**53
 """Beyond this no figure is one."""
 
 AT_LEAST = "lower_bound"
-"""Why a cost that is known is not the whole (docs/cost.md)."""
+"""It says why a cost that is known is not the whole (docs/cost.md)."""
 UNREPORTED = frozenset(code for code, gap in GAP_OF.items() if gap)
-"""Why calls that should have told their usage did not."""
+"""It says why calls that should have told their usage did not."""
 
 Key = tuple[int, str, str, str, str, str]
 Place = Mapping[str, int | str]
@@ -66,7 +66,7 @@ class Line:
     timings: Sequence[tuple[str, int]] = ()
     """Ranges that its times are in (:mod:`store.usage.timings`)."""
     labels: Sequence[tuple[str, str]] = ()
-    """What its headers say for labels, by their names, where its token does not."""
+    """It is what its headers say for labels, by their names, where its token does not."""
 
 
 def line_of(event: UsageEvent) -> Line:

@@ -91,6 +91,7 @@ def test_sigkill_of_what_starts_them_is_healed(served: Served) -> None:
         wait_for(lambda: len(load.statuses) > made + CLIENTS, "more calls", 60)
     recorded(served, load)
     wait_for(lambda: not any(one.is_running() for one in orphans), "the end of the old ones", 60)
+    assert {one.pid for one in served.readers()}.isdisjoint(one.pid for one in orphans)
 
 
 def test_a_replacement_of_the_proxies_has_others_read_and_loses_nothing(served: Served) -> None:

@@ -43,7 +43,7 @@ BYTES_PER_TOKEN = 4
 FIRST_OUTPUT = 1_000
 """Tokens of an answer, before there is a history."""
 FIRST_NANO_USD = 10_000_000
-"""What a call without a known price holds, before there is a history: a cent."""
+"""It is what a call without a known price holds, before there is a history: a cent."""
 
 
 FREE = frozenset({"storage", "listing", "key_minting", "administration"})

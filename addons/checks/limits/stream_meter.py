@@ -72,9 +72,9 @@ class Meter:
         self._rest = b""
         self._asking = False
         self._done = False
-        """Whether the hold grows no more."""
+        """It tells whether the hold grows no more."""
         self._why: Refusal | None = None
-        """Why the stream has to end."""
+        """It says why the stream has to end."""
         self._border = border
         """It follows what the client gets, only where the stream may be cut."""
         self._ended = False

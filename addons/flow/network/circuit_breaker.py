@@ -17,7 +17,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 10.0
-"""How long one call that tries the upstream keeps others from it; an answer may take minutes to begin."""
+"""It says how long one call that tries the upstream keeps others from it; an answer may take minutes to
+begin."""
 FIRST_FAILURE = 500
 """Statuses from here on say that the upstream failed, not the call."""
 

@@ -81,7 +81,7 @@ class Destinations:
     hosts: Sequence[str]
     """Names of the OpenAI hosts that are served; ``*.openai.azure.com`` stands for any name below."""
     upstream: Upstream | None = None
-    """Where calls to those hosts are sent instead (option ``llm_upstream``)."""
+    """It says where calls to those hosts are sent instead (option ``llm_upstream``)."""
 
     def is_openai(self, host: str | None) -> bool:
         """Tell whether the API is there, as far as is known: what goes there passes the gate or not at all.

@@ -16,7 +16,8 @@ from mitmproxy.connection import Connection
 METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 TARGET = re.compile(rb"[^\x00-\x20\x7f]*")
 VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
-"""Of a header: no control characters but the tab. A folded value holds a line's end, which none may."""
+"""It is that of a header: no control characters but the tab. A folded value holds a line's end, which none
+may."""
 FRAMING = frozenset({"content-length", "transfer-encoding", "host", "connection", "upgrade", "expect"})
 CONNECTION = re.compile(rb"[\s,]*((close|keep-alive|te|upgrade|http2-settings)[\s,]*)*", re.IGNORECASE)
 """Any other header that it named would be taken out on the way, after the checks (RFC 9110 section 7.6.1)."""

@@ -20,7 +20,7 @@ TEXTS = frozenset({"text", "input_text", "output_text", "summary_text", "reasoni
 SAID = frozenset({"messages", "input", "prompt", "instructions", "tools", "functions"})
 """Members of a request that are shown apart from its settings."""
 REASONING = ("reasoning_content", "reasoning")
-"""Where compatible servers put the reasoning of a chat message."""
+"""It says where compatible servers put the reasoning of a chat message."""
 CALLS = frozenset({"function_call", "custom_tool_call", "mcp_call"})
 RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 

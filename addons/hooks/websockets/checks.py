@@ -41,7 +41,7 @@ from store.tokens import limits
 ON_LOOP = 64 * 1024
 """Bytes of the largest event that is read on the event loop."""
 MOST_VALUES = 100_000
-"""Of one event; a long conversation has some thousands."""
+"""It is that of one event; a long conversation has some thousands."""
 
 
 async def judge(session: Session, data: bytes) -> Refusal | None:

@@ -34,10 +34,10 @@ class Session:
     call: Call
     turns: Turns
     closing: Refusal | None = None
-    """Why the proxy ends it."""
+    """It says why the proxy ends it."""
     end: SessionEnd = field(default_factory=SessionEnd)
     looking: Future[Grant | None] | None = None
-    """What the store on a server is going to say of its token."""
+    """It is what the store on a server is going to say of its token."""
     reserved: set[str] = field(default_factory=set)
     """Ids of answers for which something is held, and that are not recorded yet."""
     unreadable: int = 0

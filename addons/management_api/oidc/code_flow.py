@@ -25,7 +25,7 @@ from store.keys import key_references
 logger = logging.getLogger(__name__)
 
 CALLBACK = "oidc/callback"
-"""Where the issuer leads back to, below the page."""
+"""It says where the issuer leads back to, below the page."""
 LONGEST_SAID = 200
 """Characters of what an issuer says that go into the log."""
 

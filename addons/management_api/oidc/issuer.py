@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEYS_SECONDS = 300
-"""How long the issuer's keys are kept."""
+"""It says how long the issuer's keys are kept."""
 COOLDOWN_SECONDS = 30.0
 """Between two questions for a key that is not among them: a new one holds so much later."""
 RETRY_SECONDS = 30.0
@@ -38,7 +38,7 @@ class Places:
     authorization: str | None
     token: str | None
     end_session: str | None
-    """Where people sign out of the issuer, too."""
+    """It says where people sign out of the issuer, too."""
     takes_basic: bool
     """It tells whether a client may show its secret in the header ``Authorization``."""
     names_itself: bool

@@ -9,7 +9,7 @@ from addons.openai.usage import usage as usages
 from addons.openai.usage.usage import Usage
 
 SHARED = ("background", "created", "output_format", "quality", "size")
-"""What all images of an answer have in common stands at its top."""
+"""It is what all images of an answer have in common stands at its top."""
 
 
 def transcription(events: Iterable[Json]) -> Json | None:

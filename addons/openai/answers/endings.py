@@ -19,14 +19,14 @@ FINAL_TYPES = FINAL | {"transcript.text.done", "speech.audio.done"}
 FINISHED_RUN = frozenset({"completed", "incomplete", "failed", "cancelled", "expired", "requires_action"})
 """States in which a thread's run has nothing more to stream."""
 LOOK_BYTES = 128 * 2**10
-"""Of a stream's end that are parsed at once: a millisecond's work."""
+"""It is that of a stream's end that are parsed at once: a millisecond's work."""
 LAST_EVENTS = (
     ("transcript.text.", "done"),
     ("speech.audio.", "done"),
     ("image_generation.", "completed"),
     ("image_edit.", "completed"),
 )
-"""What the type of a stream's events begins with, and what that of its last one ends with."""
+"""It is what the type of a stream's events begins with, and what that of its last one ends with."""
 IMAGE_DONE = ("image_generation.completed", "image_edit.completed")
 
 

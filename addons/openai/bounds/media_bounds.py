@@ -17,7 +17,7 @@ PARTIAL_PICTURE = 100
 PICTURES = {"low": 408, "medium": 1_584, "high": 6_240}
 """Tokens of a made picture by quality, at the dearest size (docs, image generation, up to gpt-image-1.5)."""
 LATER_PICTURE = 25_000
-"""Of the models after these, which make larger ones: 2048 x 2048, at the same rate by area."""
+"""It is that of the models after these, which make larger ones: 2048 x 2048, at the same rate by area."""
 MOST_PICTURES = 10
 """In one call."""
 PICTURES_GIVEN = 16

@@ -19,11 +19,11 @@ class Sizes:
     window: int
     """Input and output together."""
     output: int
-    """Of one choice, reasoning included."""
+    """It is that of one choice, reasoning included."""
 
 
 LARGEST = Sizes(1_050_000, 272_000)
-"""Of a model that is not known here: no model of the table has more."""
+"""It is that of a model that is not known here: no model of the table has more."""
 
 # (pattern of the model's name, sizes); the first match counts.
 FAMILIES: tuple[tuple[re.Pattern[str], Sizes], ...] = (

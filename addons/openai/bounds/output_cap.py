@@ -23,15 +23,15 @@ class Capped:
     """Holds a request held against a cap; all None where it may go on as it is."""
 
     insertion: Insertion | None = None
-    """What writes the cap into it."""
+    """It is what writes the cap into it."""
     added: tuple[str, int] | None = None
     """The member that this adds."""
     body: bytes | None = None
     """An event with the cap in it."""
     problem: str | None = None
-    """Why it may not pass."""
+    """It says why it may not pass."""
     param: str | None = None
-    """What of it is the problem."""
+    """It is what of it is the problem."""
 
 
 def is_capped(endpoint: Endpoint) -> bool:

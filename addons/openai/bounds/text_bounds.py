@@ -22,9 +22,9 @@ whose input is in view 332 were exact, and all were within both
 CUSTOM_TOOL = 256
 """Tokens of a custom tool beside its text: 224 were seen."""
 REASONING_ITEM = 64
-"""Of a reasoning item beside its text: 35 were seen."""
+"""It is that of a reasoning item beside its text: 35 were seen."""
 PICTURE = 12_001
-"""Of a picture whose size only gives an estimate: 10,000 patches, times 1.2, and one."""
+"""It is that of a picture whose size only gives an estimate: 10,000 patches, times 1.2, and one."""
 HARMLESS = frozenset({"images", "structured_output", "tool_choice", "preview"})
 """Doubts of a count that the margin and :data:`PICTURE` cover; with any other its bytes bound the input."""
 BY_CLIENT = frozenset(

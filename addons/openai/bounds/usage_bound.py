@@ -22,21 +22,21 @@ class UsageBound:
     characters: int = 0
     """Read out by a model that is billed by them."""
     seconds: int = 0
-    """Of sound, for a model that is billed by them."""
+    """It is that of sound, for a model that is billed by them."""
     images: int = 0
     """Made by a model that is billed by them."""
     hosted: dict[str, int] = field(default_factory=dict)
     """Calls of the API's own tools, named as in events."""
     memory: str = "1g"
-    """Of the containers; the smallest one is the API's default."""
+    """It is that of the containers; the smallest one is the API's default."""
     given: set[str] = field(default_factory=set)
-    """What the input may be beside text: audio, image."""
+    """It is what the input may be beside text: audio, image."""
     made: set[str] = field(default_factory=set)
-    """What the output may be beside text."""
+    """It is what the output may be beside text."""
     tier: str | None = None
     """The service tier that is asked for, unless that is the standard one."""
     unbounded: str | None = None
-    """Why there is no bound; the figures then are none either."""
+    """It says why there is no bound; the figures then are none either."""
 
     @property
     def tokens(self) -> int:
@@ -49,9 +49,10 @@ class BoundedRequest:
 
     body: Body
     output: OutputLimits
-    """How requests of its endpoint limit their answers."""
+    """It says how requests of its endpoint limit their answers."""
     exact: bool
-    """Whether the input's tokens are counted; else its bytes stand for them, which takes far less time."""
+    """It tells whether the input's tokens are counted; else its bytes stand for them, which takes far less
+    time."""
 
 
 Bound = Callable[[UsageBound, BoundedRequest], None]
@@ -63,7 +64,7 @@ class UploadBound:
     """Says how to bound an upload that is passed on as it comes, so that its fields are not known."""
 
     models: tuple[str, ...]
-    """Whose prices bound it: its own model does not show in time."""
+    """It says whose prices bound it: its own model does not show in time."""
     most: Callable[[int | None], UsageBound]
     """Gives the upper bounds of an upload of so many bytes, where that is known."""
 

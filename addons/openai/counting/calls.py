@@ -21,9 +21,9 @@ class Call:
     arguments: str
     id: str = ""
     legacy: bool = False
-    """Whether it is a `function_call`."""
+    """It tells whether it is a `function_call`."""
     custom: bool = False
-    """Whether its tool takes free text; no rule for these is known."""
+    """It tells whether its tool takes free text; no rule for these is known."""
 
 
 def of_message(message: Mapping[str, Any]) -> list[Call]:

@@ -17,7 +17,8 @@ class Model:
     """Normalised."""
     rules: rules.Rules
     thinks: bool
-    """Whether it is another maker's model that thinks before it answers; not all servers show that."""
+    """It tells whether it is another maker's model that thinks before it answers; not all servers show
+    that."""
     n: Tokenizer | ByteCounter
 
     @classmethod

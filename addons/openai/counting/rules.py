@@ -23,38 +23,39 @@ class Rules:
     chat_tools: int
     """Beside the block of function tools, in chat without a system message."""
     chat_tools_system: int
-    """The same with a system message, whose text then ends in a newline."""
+    """It is the same with a system message, whose text then ends in a newline."""
     responses_tools: int
     chat_call: int
-    """Of an earlier call together with its result."""
+    """It is that of an earlier call together with its result."""
     responses_call: int
     responses_schema: int
     """Beside a JSON schema and its name."""
     chat_text_end: int
-    """Of the answer, beyond its text."""
+    """It is that of the answer, beyond its text."""
     chat_call_end: int
-    """Of an answer that is one call, beyond its name and arguments."""
+    """It is that of an answer that is one call, beyond its name and arguments."""
     responses_text_end: int
     responses_call_end: int
     responses_calls_end: int
-    """Of several calls in one answer, beyond what they are written as (see `parallel`)."""
+    """It is that of several calls in one answer, beyond what they are written as (see `parallel`)."""
     chat_calls_end: int = 10
     parallel: bool = True
-    """Whether several calls in one answer are written as one, of a tool that runs others in parallel."""
+    """It tells whether several calls in one answer are written as one, of a tool that runs others in
+    parallel."""
     reasons: bool = False
-    """Whether the model may think before it answers, which no body shows."""
+    """It tells whether the model may think before it answers, which no body shows."""
     reasons_by_default: bool = False
-    """Whether it does so when the request says nothing of the effort."""
+    """It tells whether it does so when the request says nothing of the effort."""
     choice_none: int = 0
     """`tool_choice: none` in chat."""
     chat_schema: int = 12
     """Beside a JSON schema and twice its name, without a system message. From the o models on: not seen."""
     responses_primer: int | None = None
-    """Where it is not `primer`."""
+    """It says where it is not `primer`."""
     offset: int = 0
-    """Of the whole input."""
+    """It is that of the whole input."""
     legacy_call_end: int = 3
-    """Of an answer that is a `function_call`."""
+    """It is that of an answer that is a `function_call`."""
     refusal_end: int = 0
     """More for a refusal."""
     chat_results_end: int = 0
@@ -64,7 +65,7 @@ class Rules:
     responses_schema_end: int = 0
     """More for a text of the Responses API that follows a JSON schema."""
     varied_text_end: bool = False
-    """Whether texts of the Responses API without tools end differently: of nine recordings six had
+    """It tells whether texts of the Responses API without tools end differently: of nine recordings six had
     `responses_text_end`, two with a schema 4 tokens more, and one of gpt-5.1 6 more."""
 
 
@@ -76,7 +77,7 @@ THINKERS = re.compile(
 PER_MESSAGE = 3
 PER_NAME = 1
 PER_CALL = 6
-"""Of several calls in one answer, where they are written one by one."""
+"""It is that of several calls in one answer, where they are written one by one."""
 SCHEMA_WITH_SYSTEM = -4
 """A JSON schema in chat where there is a system message; not seen."""
 LEGACY_RESULT = 3

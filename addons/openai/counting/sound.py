@@ -25,7 +25,7 @@ HIGHEST_RATE = 768_000
 PLAIN_WAVES = frozenset({1, 3, 6, 7, 0xFFFE})
 """Formats whose samples have one size: PCM, floats, the two laws of telephony, and extensible ones."""
 STREAMINFO_END = 42
-"""Of a FLAC file: its mark and its first block, which has the length."""
+"""It is that of a FLAC file: its mark and its first block, which has the length."""
 OGG = b"OggS\0"
 OGG_HEAD = 27
 OGG_LAST = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 BYTES_PER_TOKEN = 4
-"""Of a text that is not encoded: a common rule of thumb for English."""
+"""It is that of a text that is not encoded: a common rule of thumb for English."""
 MAX_NODES = 1_000_000
 """Values looked at to weigh what is too large to count."""
 
@@ -36,7 +36,7 @@ Missing = Literal[
     "unknown_content",
     "unreported",
 ]
-"""What a figure leaves out."""
+"""It is what a figure leaves out."""
 Approximate = Literal[
     "audio",
     "custom_tools",
@@ -51,7 +51,7 @@ Approximate = Literal[
     "tool_choice",
     "vocabulary",
 ]
-"""What was in view, but could only be estimated."""
+"""It is what was in view, but could only be estimated."""
 
 
 class TooMuch(Exception):

@@ -42,22 +42,22 @@ class Opened:
     unparsed: int = 0
     """Events whose data is no JSON object."""
     unparsed_last: bool = False
-    """Whether the last event is one of them."""
+    """It tells whether the last event is one of them."""
     done: bool = False
-    """Whether the event stream has said ``[DONE]``."""
+    """It tells whether the event stream has said ``[DONE]``."""
     broken_off: bool = False
-    """Whether it is JSON that ends before it is whole, of which the beginning is read."""
+    """It tells whether it is JSON that ends before it is whole, of which the beginning is read."""
     text: str | None = None
     form: Form | None = None
     """Set beside `value` where that is a form's fields."""
     tail: bytes = b""
     """The decoded end of a body whose middle is missing."""
     truncated: list[str] = field(default_factory=list)
-    """Why the body is not whole."""
+    """It says why the body is not whole."""
     skipped: int = 0
     """Decoded bytes before `tail` that are missing."""
     undecoded: bool = False
-    """Whether decoding stopped before the end."""
+    """It tells whether decoding stopped before the end."""
 
 
 def header(headers: Headers, name: str) -> str:

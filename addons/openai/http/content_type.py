@@ -7,7 +7,7 @@ from email.message import Message
 from addons.openai.endpoint import Takes
 
 CHARSETS = ("", "utf-8", "utf8", "us-ascii", "ascii")
-"""Of JSON that is read as it stands; RFC 8259 knows no other."""
+"""It is that of JSON that is read as it stands; RFC 8259 knows no other."""
 
 
 def media_type(content_type: str) -> str:

@@ -17,16 +17,17 @@ import brotli
 import zstandard
 
 PLAIN = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[]|data:|event:|:)")
-"""How a body begins that is not coded at all."""
+"""It says how a body begins that is not coded at all."""
 NOT_DEFLATE = re.compile(rb'\{[\s"}]|\[[\s\[\]{"\dtfn-]|:[ \r\n]|\n\s*[{\[]')
-"""How a plain body may begin that would pass for bare deflate, which has no signature: for a block of fixed
-codes, whose first letter no JSON or event stream begins with. Other plain bodies break at their start."""
+"""It says how a plain body may begin that would pass for bare deflate, which has no signature: for a block of
+fixed codes, whose first letter no JSON or event stream begins with. Other plain bodies break at their
+start."""
 BUDGET = 128 * 2**20
 """Bytes that the layers of one body may give, all together, by default: less than a second of work."""
 PIECE = 2**20
 """About the largest piece, in bytes, that a layer gives at a time, so that a bomb is noticed early."""
 PIECE_COST = 64
-"""What a piece costs beside its bytes: a body can also be made of millions of pieces of nothing."""
+"""It is what a piece costs beside its bytes: a body can also be made of millions of pieces of nothing."""
 ZSTD_WINDOW = 8 * 2**20
 """Largest zstd window, in bytes: what RFC 9659 allows in HTTP. The decoder holds that much memory."""
 MOST_MEMBERS = 10_000
@@ -119,7 +120,8 @@ class Brotli:
     """Decodes RFC 7932."""
 
     LIMITED = "output_buffer_limit" in (brotli.Decompressor.process.__doc__ or "")
-    """Whether the library can bound its output (from 1.2 on, which the last mitmproxy for 3.11 excludes)."""
+    """It tells whether the library can bound its output (from 1.2 on, which the last mitmproxy for 3.11
+    excludes)."""
     BITE = 4
     """Else: a command of a few bytes may stand for 16 MB."""
 
@@ -218,13 +220,13 @@ class Decoder:
 
     def __init__(self, codings: Sequence[str], *, budget: int = BUDGET, takes_plain: bool = True) -> None:
         self.error: str | None = None
-        """Why decoding stopped before the end; None while all is well."""
+        """It says why decoding stopped before the end; None while all is well."""
         self.waiting = 0
         """Coded bytes that were pushed and not yet begun."""
         self.done = True
-        """Whether all that was pushed is decoded, as far as it can be."""
+        """It tells whether all that was pushed is decoded, as far as it can be."""
         self._first: bytes | None = b"" if takes_plain else None
-        """What was begun before anything was decoded, to take it as it is if it is plain; then None."""
+        """It is what was begun before anything was decoded, to take it as it is if it is plain; then None."""
         self._budget = budget
         self._spent = 0
         self._inputs: deque[bytes] = deque()

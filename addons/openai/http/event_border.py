@@ -25,14 +25,14 @@ class EventBorder:
         self._parsed = parsed
         """It keeps what has to be parsed for that, for those who read the stream later."""
         self._line = bytearray()
-        """What has come of a line that has not ended."""
+        """It is what has come of a line that has not ended."""
         self._shortened = False
-        """Whether its middle is not held."""
+        """It tells whether its middle is not held."""
         self._newline = b"\n"
         self._after_cr = False
-        """Whether the last piece ended with a CR, which may be half of a CRLF."""
+        """It tells whether the last piece ended with a CR, which may be half of a CRLF."""
         self._inside = False
-        """Whether a field of an event has come, and no blank line."""
+        """It tells whether a field of an event has come, and no blank line."""
         self._data = b""
         """The last line of data of that event."""
         self._data_lines = 0

@@ -18,7 +18,7 @@ LONGEST_LINE = 2**18
 LAST = 100
 """Events that are kept in any case, from the end."""
 EVENT_COST = 64
-"""What an event takes beside its bytes: a stream may be made of millions of empty ones."""
+"""It is what an event takes beside its bytes: a stream may be made of millions of empty ones."""
 _VALUES = {
     b"text": rb'"[^"\\\n]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\n]*+)*+"',
     b"number": rb"-?(?:0|[1-9]\d*+)(?:\.\d++)?+",

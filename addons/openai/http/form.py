@@ -52,7 +52,7 @@ class Form:
 
     fields: list[Field] = field(default_factory=list)
     problem: str | None = None
-    """Why it was not read to its end, or why another parser may read it in another way."""
+    """It says why it was not read to its end, or why another parser may read it in another way."""
 
     def texts(self, name: str) -> list[str]:
         """Give the values of a text field, in order."""

@@ -17,9 +17,9 @@ MOST_RATIO = 100
 MOST_NODES = 1_000_000
 """Values of one body; a request for 2,048 embeddings of whole contexts, given as tokens, may have so many."""
 FEW_BYTES, FEW_NODES = 2 * 2**20, 20_000
-"""What is parsed in milliseconds."""
+"""It is what is parsed in milliseconds."""
 LIGHT_BYTES, LIGHT_NODES = 256 * 2**10, 4_000
-"""What is parsed in less than one, and looked through in a few."""
+"""It is what is parsed in less than one, and looked through in a few."""
 
 RECORDED_NODES = 100_000
 """Values of a body that is parsed for its event; a longer one is kept as the text of its two ends."""

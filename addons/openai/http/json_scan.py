@@ -43,9 +43,9 @@ class JsonScan:
         self.dropped = 0
         """Bytes that are not in the value."""
         self.whole = False
-        """Whether the value has ended."""
+        """It tells whether the value has ended."""
         self.broken = False
-        """Whether this is no JSON."""
+        """It tells whether this is no JSON."""
         self._room = keep
         self._longest = max(keep // 4, 1)
         self._value: Any = None
@@ -58,7 +58,7 @@ class JsonScan:
         self._string_size = 0
         self._string_kept = 0
         self._odd = False
-        """Whether the last byte was the first half of an escape."""
+        """It tells whether the last byte was the first half of an escape."""
         self._skipped_depth = 0
         self._skipped_string = False
         self._closes_top = False

@@ -21,9 +21,9 @@ class Member(NamedTuple):
     key: str
     value: Any
     start: int
-    """Where the key's opening quote stands."""
+    """It says where the key's opening quote stands."""
     end: int
-    """Where the value has ended."""
+    """It says where the value has ended."""
 
 
 class Repeated(dict[str, Any]):

@@ -29,17 +29,17 @@ class Request:
     """Bytes between `body` and `tail` that were not kept."""
     tail: bytes = b""
     undecoded: str | None = None
-    """Why decoding stopped before the end, where it was done on the way."""
+    """It says why decoding stopped before the end, where it was done on the way."""
     scanned: Scanned | None = None
-    """What was understood of a body, on its way, of which something was skipped."""
+    """It is what was understood of a body, on its way, of which something was skipped."""
     value: Any = None
     """The JSON of `body`, where it has been parsed already."""
     has_few_values: bool = False
-    """Whether `body` is known to be quickly parsed, so that its values need not be counted."""
+    """It tells whether `body` is known to be quickly parsed, so that its values need not be counted."""
     form: Form | None = None
     """A form that was read as it came; `body` is empty then."""
     provider: Provider = OPENAI
-    """Whose API the call goes to."""
+    """It says whose API the call goes to."""
 
     @property
     def path(self) -> str:
@@ -92,15 +92,16 @@ class Summary:
 
     endpoint: str
     counted: bool = False
-    """Whether the bodies hold the text that is billed, so that its tokens can be counted."""
+    """It tells whether the bodies hold the text that is billed, so that its tokens can be counted."""
     text_is_output: bool = False
-    """Whether the text of a whole answer is all its output, whose tokens can be counted."""
+    """It tells whether the text of a whole answer is all its output, whose tokens can be counted."""
     complete: bool = False
-    """Whether the answer came to its end: its body did, or the last event of its stream was there before."""
+    """It tells whether the answer came to its end: its body did, or the last event of its stream was there
+    before."""
     first_content: int | None = None
-    """Which of the answer's chunks completes its first content; None where that can't be told."""
+    """It says which of the answer's chunks completes its first content; None where that can't be told."""
     stream: bool = False
-    """Whether the answer is an event stream, or, without an answer, whether one was asked for."""
+    """It tells whether the answer is an event stream, or, without an answer, whether one was asked for."""
     api_version: str | None = None
     model: str | None = None
     """The model that answered; what was asked for where the answer does not say."""
@@ -114,18 +115,20 @@ class Summary:
     previous_response_id: str | None = None
     conversation_id: str | None = None
     ended: bool | None = None
-    """Whether a stream came to the end of its answer; None where that can't be told, or it is no stream."""
+    """It tells whether a stream came to the end of its answer; None where that can't be told, or it is no
+    stream."""
     usage: Usage | None = None
     """As the API reported it; None where it did not, and `usage_missing` says why."""
     usage_elsewhere: bool = False
-    """Whether `usage` is that of another call, which this one only shows; `usage_missing` says so, too."""
+    """It tells whether `usage` is that of another call, which this one only shows; `usage_missing` says so,
+    too."""
     usage_missing: str | None = None
     usage_missing_code: str | None = None
     """The kind of the reason, see :data:`addons.openai.usage.missing.CODES`."""
     usage_of: tuple[str, str] | None = None
     """Kind and id of the object whose usage this is, where other calls may show it again."""
     queued: bool = False
-    """Whether the call has only started something that goes on without it."""
+    """It tells whether the call has only started something that goes on without it."""
     error: ApiError | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -135,6 +138,6 @@ class Summary:
     output: Any = None
     """The response's body: an object, reassembled where it came as a stream; else text; None for bytes."""
     hosted_tools: dict[str, Any] = field(default_factory=dict)
-    """Which of the API's own tools ran, and how often."""
+    """It says which of the API's own tools ran, and how often."""
     truncated: list[str] = field(default_factory=list)
-    """What is not whole, in words: ``request``, ``response``, with the reason."""
+    """It is what is not whole, in words: ``request``, ``response``, with the reason."""

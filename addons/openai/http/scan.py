@@ -23,7 +23,7 @@ class Scanned:
     """Bytes of texts that are not in it."""
     unparsed: int = 0
     done: bool = False
-    """Whether the stream said that it is over."""
+    """It tells whether the stream said that it is over."""
     whole: bool = True
 
 

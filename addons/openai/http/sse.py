@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from addons.openai.http.parsed_events import ParsedEvents
 
 TWICE = "data: "
-"""What stands before the data where a gateway writes out events that are written out already."""
+"""It is what stands before the data where a gateway writes out events that are written out already."""
 DONE = "[DONE]"
 """The data of the event that ends most of the API's streams."""
 

@@ -28,11 +28,13 @@ class Field:
     others: Field | None = None
     """Describes all further members, under names that users choose."""
     deep: bool = False
-    """Whether the same members are looked for at any depth, where no form of the value is known."""
+    """It tells whether the same members are looked for at any depth, where no form of the value is known."""
     item: bool = False
-    """Whether the value is an item of a conversation, which may be taken from an earlier answer by its id."""
+    """It tells whether the value is an item of a conversation, which may be taken from an earlier answer by
+    its id."""
     source: bool = False
-    """Whether the value is the data source of an eval, which may select among all that the project keeps."""
+    """It tells whether the value is the data source of an eval, which may select among all that the project
+    keeps."""
     typed: str | None = None
     """Only values whose ``type`` begins so are read; others are the user's own."""
 

@@ -65,7 +65,7 @@ What stands below an object (a thread's messages, a vector store's files) belong
 """
 
 ACTIONS = frozenset({"compact", "input_tokens", "edits", "extensions", "runs"})
-"""What stands in the place of an id and is none."""
+"""It is what stands in the place of an id and is none."""
 FINE_TUNED = "ft:"
 
 
@@ -84,11 +84,11 @@ class Place:
     """Says where a path leads."""
 
     kind: str
-    """Of the objects in this collection."""
+    """It is that of the objects in this collection."""
     id: str | None = None
-    """Of one of them; None: the collection itself, or an action on it."""
+    """It is that of one of them; None: the collection itself, or an action on it."""
     below: tuple[str, ...] = ()
-    """What of that object, or which action."""
+    """It is what of that object, or which action."""
 
 
 @lru_cache(maxsize=128)

@@ -35,7 +35,7 @@ MAKING_BELOW = {
     (kinds.LIVE_SESSION, "fork"): kinds.LIVE_SESSION,
     (kinds.VAULT, "credentials"): kinds.VAULT_CREDENTIAL,
 }
-"""What a POST below an object makes; the answer's ``id`` is its."""
+"""It is what a POST below an object makes; the answer's ``id`` is its."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,16 @@ class Made:
     kind: str
     id: str
     due: bool = False
-    """Whether its usage comes with a later answer."""
+    """It tells whether its usage comes with a later answer."""
     passing: bool = False
-    """Whether the API itself forgets it after thirty days."""
+    """It tells whether the API itself forgets it after thirty days."""
     kept: bool = True
     """False where upstream keeps it only while the connection lasts (``store: false``)."""
     parent: str | None = None
     """Id of the batch whose lines a file has."""
     status: str | None = None
-    """Of a batch, as last seen; of a response the tier of its completion window, or that it was asked in."""
+    """It is that of a batch, as last seen; of a response the tier of its completion window, or that it was
+    asked in."""
 
 
 def made(method: str, path: str, answer: Any, request: Any = None) -> list[Made]:

@@ -45,7 +45,7 @@ class References:
 
     refs: tuple[Ref, ...] = ()
     unclear: str | None = None
-    """Why that cannot be told for sure."""
+    """It says why that cannot be told for sure."""
 
 
 def in_target(path: str, query: str = "", names: Mapping[str, str] = QUERY_ANYWHERE) -> list[Ref]:

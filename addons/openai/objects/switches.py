@@ -8,7 +8,7 @@ from typing import Any
 
 FLAGS = ("background", "store")
 PLAIN = re.compile(r"[\w.-]{1,40}")
-"""What names a tier: such a text is kept with the object."""
+"""It is what names a tier: such a text is kept with the object."""
 
 
 def switches(value: Any) -> dict[str, Any]:

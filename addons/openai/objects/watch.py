@@ -26,7 +26,7 @@ TELLING = {
     kinds.COMPLETION: (b'"chat.completion.chunk"',),
     kinds.AGENT_SESSION: (b'"agent.session.created"',),
 }
-"""What is in the events that tell of an object; others are not parsed."""
+"""It is what is in the events that tell of an object; others are not parsed."""
 MOST_CHUNKS = 50
 """So many of a chat's chunks are read: its id is in the first, and that of its sound in one of the first."""
 

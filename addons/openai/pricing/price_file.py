@@ -54,7 +54,7 @@ CLAUSES: Mapping[str, Callable[[str], Match]] = {
     "regex": Pattern,
 }
 MODEL_KEYS = ("id", "match", "prices", "price_variants")
-"""Of a model, what prices are read from."""
+"""It is that of a model, what prices are read from."""
 GROUPS: Mapping[str, Callable[[Any], Match]] = {"or": AnyOf, "and": AllOf}
 
 

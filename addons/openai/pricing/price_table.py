@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 SOURCE = "table/2026-11-25"
-"""What `price_source` says where a price is from here."""
+"""It is what `price_source` says where a price is from here."""
 
 
 def _rates(**rates: str) -> Mapping[str, Decimal]:
@@ -60,7 +60,8 @@ IMAGES: Mapping[str, Mapping[tuple[str, str], Decimal]] = {
 
 WEB_SEARCH_KCOUNT = Decimal(10)
 WEB_SEARCH_PREVIEW_KCOUNT = Decimal(25)
-"""Of models without reasoning; the tokens that the search brings are then free, and not in the usage."""
+"""It is that of models without reasoning; the tokens that the search brings are then free, and not in the
+usage."""
 FILE_SEARCH_KCOUNT = Decimal("2.5")
 CONTAINERS = {
     "1g": Decimal("0.03"),
@@ -76,7 +77,7 @@ CACHE_WRITE_12H = Decimal(2)
 Source: https://developers.openai.com/api/docs/models/gpt-6.2-sol ($5 and $2.50)
 """
 MODEL_ROUTER_MTOK = Decimal("0.14")
-"""Of the input that Azure's model router reads, beside the price of the model that it chooses.
+"""It is that of the input that Azure's model router reads, beside the price of the model that it chooses.
 
 Source: https://azure.microsoft.com/pricing/details/ai-foundry-models/model-router/
 """

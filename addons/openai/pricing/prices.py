@@ -89,7 +89,7 @@ class Found:
     rates: Rates
     source: str
     own: bool = False
-    """Whether they are an operator's own: then a price of zero is meant."""
+    """It tells whether they are an operator's own: then a price of zero is meant."""
     provider: str = OPENAI
 
 
@@ -107,11 +107,11 @@ class Prices:
 
     own: Sequence[OwnProvider] = ()
     name: str = ""
-    """Of the file, for `price_source`."""
+    """It is that of the file, for `price_source`."""
     listed: Sequence[OwnProvider] = ()
     """A list that is newer than the program, in place of what it has of the same models."""
     list_name: str = ""
-    """Of the list, for `price_source`."""
+    """It is that of the list, for `price_source`."""
     _by_id: dict[str, list[OwnProvider]] = field(init=False, repr=False, default_factory=dict)
     _listed_by_id: dict[str, list[OwnProvider]] = field(init=False, repr=False, default_factory=dict)
 

@@ -24,7 +24,8 @@ UNKNOWN = "unknown"
 LOWER_BOUND = "lower_bound"
 BUNDLED = Prices()
 DEFAULT_IMAGE_MODEL = "dall-e-2"
-"""Of requests for images that name none (https://platform.openai.com/docs/api-reference/images)."""
+"""It is that of requests for images that name none
+(https://platform.openai.com/docs/api-reference/images)."""
 
 Json = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ class Call:
     host: str = ""
     path: str = ""
     summed: bool = False
-    """Whether the usage is the sum of many calls, as that of a batch."""
+    """It tells whether the usage is the sum of many calls, as that of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ class Cost:
     usd: Decimal | None
     source: str
     missing: str | None = None
-    """Why there is no price, or what it leaves out."""
+    """It says why there is no price, or what it leaves out."""
     reason: str | None = None
-    """The same as a code: see docs/cost.md."""
+    """It is the same as a code: see docs/cost.md."""
     lines: Sequence[Line] = ()
-    """How it comes to that; none where the server has told the price."""
+    """It says how it comes to that; none where the server has told the price."""
     approximate: Sequence[str] = ()
     """Codes of what may make it less, see docs/cost.md."""
 

@@ -15,7 +15,7 @@ ESTIMATE = "estimated_cost"
 """DeepInfra's name of it, in dollars too (https://deepinfra.com/docs/openai_api)."""
 ESTIMATES = ("deepinfra.com",)
 TICKS_PER_DOLLAR = Decimal(10**10)
-"""Of x.ai's `cost_in_usd_ticks`."""
+"""It is that of x.ai's `cost_in_usd_ticks`."""
 
 Json = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ BESIDE = frozenset(
         *("server_tool_use", "server_tool_use_details", "server_side_tool_usage_details", "plugin_usage"),
     )
 )
-"""What servers report in a usage and bill beside its tokens: x.ai, Perplexity, Cohere, Anthropic."""
+"""It is what servers report in a usage and bill beside its tokens: x.ai, Perplexity, Cohere, Anthropic."""
 MOST_NAMED = 5
 
 Json = Mapping[str, Any]

@@ -33,7 +33,7 @@ class Found:
     expires_at: int | None
     """Seconds since the epoch."""
     model: str | None
-    """Of the session that it opens."""
+    """It is that of the session that it opens."""
 
 
 def rewrite(body: bytes, seal: Callable[[Found], str]) -> bytes:

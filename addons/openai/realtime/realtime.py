@@ -34,9 +34,11 @@ STATES_SESSION = frozenset(
     }
 )
 SESSION_USAGE, SESSION_CLOSED = "session.usage.updated", "session.closed"
-"""Of a Live session: what all of it has used so far, never to be summed; and the same at its end."""
+"""It is that of a Live session: what all of it has used so far, never to be summed; and the same at its
+end."""
 NESTED_RESPONSE, NESTED_DECISION = "response.event", "decision.event"
-"""Of a Live session: an event of an answer that it has had made by another model; a decision, whole."""
+"""It is that of a Live session: an event of an answer that it has had made by another model; a decision,
+whole."""
 SOUND = frozenset({"response.output_audio.delta", "response.audio.delta"})
 """Events that hold nothing but sound, under their names of now and of the beta."""
 
@@ -73,33 +75,33 @@ class Turn:
     continues: str = ""
     """The `previous_response_id` that was asked for."""
     id: str | None = None
-    """Of the response, or of the item that was transcribed."""
+    """It is that of the response, or of the item that was transcribed."""
     model: str | None = None
     """That the server said it would use."""
     events: list[bytes] = field(default_factory=list)
     started: float | None = None
     first: float | None = None
-    """When the first event after its beginning came."""
+    """It says when the first event after its beginning came."""
     ended: float | None = None
     begun: bool = False
-    """Whether the server has begun it."""
+    """It tells whether the server has begun it."""
     over: bool = False
     whole: bool = False
-    """Whether the server ended it; False where the session ended before."""
+    """It tells whether the server ended it; False where the session ended before."""
     transcription: bool = False
     plain: bool = False
-    """Whether its one event is the whole answer, and no stream."""
+    """It tells whether its one event is the whole answer, and no stream."""
     usage: Any = None
     """As reported."""
     size: int = 0
     doubtful: bool = False
-    """Whether an error came that may have been about this request."""
+    """It tells whether an error came that may have been about this request."""
     event_id: str = ""
     """For whoever records it, as are the next two: the id under which it is known."""
     counted: bool = False
-    """Whether it was held against the limits."""
+    """It tells whether it was held against the limits."""
     opened: bool = False
-    """Whether it was written down."""
+    """It tells whether it was written down."""
 
     def add(self, data: bytes, at: float | None) -> None:
         """Keep an event, if there is room; the first one is never without."""
@@ -122,17 +124,17 @@ class Turns:
 
     def __init__(self, *, sequential: bool) -> None:
         self.model: str | None = None
-        """Of the session, as the server said."""
+        """It is that of the session, as the server said."""
         self.transcription_model: str | None = None
         self.sequential = sequential
         """Responses: one answer at a time in each lane."""
         self._asked: list[Turn] = []
         self._steered: OrderedDict[str, Turn] = OrderedDict()
-        """What clients added to answers, by the id of those."""
+        """It is what clients added to answers, by the id of those."""
         self._open: dict[str, Turn] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
         self._session: Turn | None = None
-        """Of a Live session: what is billed by its time."""
+        """It is that of a Live session: what is billed by its time."""
         self._session_id = ""
 
     @property

@@ -51,7 +51,7 @@ class Part:
     usage: Usage
     """Summed."""
     tokens: int = 0
-    """Of the input."""
+    """It is that of the input."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class BatchSum:
     """Lines that are none of a batch's, or have no usage."""
     parts: list[Part] = field(default_factory=list)
     problem: str | None = None
-    """Why not all of the file could be read."""
+    """It says why not all of the file could be read."""
 
     @property
     def usage(self) -> Usage | None:

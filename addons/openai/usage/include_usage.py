@@ -21,11 +21,12 @@ class StreamedRequest:
     """Holds the body of a request with ``"stream": true``."""
 
     include_usage: Any
-    """What it says: true, false, None for nothing (absent or null); all else is for the API to refuse."""
+    """It is what it says: true, false, None for nothing (absent or null); all else is for the API to
+    refuse."""
     keys: frozenset[str]
-    """Of the body."""
+    """It is that of the body."""
     question: Insertion
-    """What asks for the usage, in the place of a ``false``."""
+    """It is what asks for the usage, in the place of a ``false``."""
 
 
 def insert(body: bytes) -> bytes | None:

@@ -20,7 +20,8 @@ CODES = {
     "no_usage": "the answer reports none",
     "unread": "the call could not be read",
 }
-"""Why an answer has no usage: stable codes, and what they say. ``unread`` is an event's in outline only."""
+"""It says why an answer has no usage: stable codes, and what they say. ``unread`` is an event's in outline
+only."""
 
 COUNTABLE = frozenset({"cut", "not_asked", "zero", "no_usage", "failed", "undecodable", "unparsable"})
 """Codes under which tokens may have been spent, which can be counted from the text."""

@@ -38,7 +38,7 @@ class Billed:
     form: Form | None = None
     """The request's, which may show how long a recording is."""
     units: Usage | None = None
-    """What else than tokens the call used, where that shows."""
+    """It is what else than tokens the call used, where that shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class UsageReader:
     as_billed: Callable[[Billed, str], Usage | None] | None = None
     """Makes of the units what the model bills, given the code of why none is reported."""
     zero_is_wrong: bool = False
-    """Whether a usage of zero is none at all, also where the answer says nothing."""
+    """It tells whether a usage of zero is none at all, also where the answer says nothing."""
     in_parts: bool = False
-    """Whether a stream reports the usage of each part as it is done."""
+    """It tells whether a stream reports the usage of each part as it is done."""
     text_is_output: bool = False
-    """Whether the text of a whole answer is all its output, whose tokens can be counted."""
+    """It tells whether the text of a whole answer is all its output, whose tokens can be counted."""
 
 
 def _count_pictures(call: Billed) -> Usage | None:

@@ -48,9 +48,9 @@ class Usage:
     input_tokens_details: Mapping[str, Any] = field(default_factory=dict)
     output_tokens_details: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
-    """Of audio."""
+    """It is that of audio."""
     characters: int | None = None
-    """Of the text that was to be spoken."""
+    """It is that of the text that was to be spoken."""
     images: int | None = None
     """That are not billed by tokens, but by number, `size` and `quality`."""
     size: str | None = None
@@ -62,11 +62,12 @@ class Usage:
     source: str = "api"
     """``api``: as reported; ``counted``: read from the exchange itself, exactly; ``estimate``."""
     missing: Sequence[str] = ()
-    """What is not in the figures; docs/event.md says what the codes mean."""
+    """It is what is not in the figures; docs/event.md says what the codes mean."""
     approximate: Sequence[str] = ()
-    """What was in view, but could only be estimated."""
+    """It is what was in view, but could only be estimated."""
     reasoning_unplaced: bool = False
-    """Whether no total tells if the reasoning is part of the output, as with most servers, or beside it."""
+    """It tells whether no total tells if the reasoning is part of the output, as with most servers, or beside
+    it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Give the event's `usage`."""
@@ -167,9 +168,9 @@ class _Stated:
     output: int | None
     total: int | None
     beside: bool
-    """Whether cached tokens have the names of those who count them beside the input."""
+    """It tells whether cached tokens have the names of those who count them beside the input."""
     heard: bool
-    """Whether audio was heard whose tokens the total alone shows."""
+    """It tells whether audio was heard whose tokens the total alone shows."""
     input_details: dict[str, Any]
     output_details: dict[str, Any]
     seconds: float | None

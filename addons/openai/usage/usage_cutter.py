@@ -24,11 +24,11 @@ LONGEST_USUAL = 2**14
 END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 BOM = b"\xef\xbb\xbf"
 USUAL = re.compile(rb',"usage":null((?:,"obfuscation":"[^"\\\r\n]*")?\}(?:\n\n?|\r\n(?:\r\n)?))\Z')
-"""How nearly every event of OpenAI's ends. What stands before the last brace belongs to the outermost object,
-and in a text the quotes would be escaped, so nothing else can look like this."""
+"""It says how nearly every event of OpenAI's ends. What stands before the last brace belongs to the outermost
+object, and in a text the quotes would be escaped, so nothing else can look like this."""
 CHUNKS = ("chat.completion.chunk", "text_completion")
 CONTENT = ("error", "moderation", "prompt_filter_results", "prompt_annotations", "content_filter_results")
-"""What a server may tell in a chunk without choices: such a chunk loses its usage only."""
+"""It is what a server may tell in a chunk without choices: such a chunk loses its usage only."""
 
 
 class UsageCutter:
@@ -42,15 +42,15 @@ class UsageCutter:
         self.held = bytearray()
         """The event that is not complete yet."""
         self._line_at = 0
-        """Where its last line begins."""
+        """It says where its last line begins."""
         self._data_lines = 0
-        """How many complete lines of data it has."""
+        """It says how many complete lines of data it has."""
         self._in_line = False
-        """Whether the line that is not complete yet has any bytes."""
+        """It tells whether the line that is not complete yet has any bytes."""
         self._after_cr = False
         """The last byte was a CR, which an LF may still follow as part of the same line end."""
         self._cut_last = False
-        """Whether the last complete event was cut out whole: the blank line after it goes too."""
+        """It tells whether the last complete event was cut out whole: the blank line after it goes too."""
         self._passing = False
         """The rest of this event is not held: it is too long."""
 

@@ -37,7 +37,7 @@ START_SECONDS = 60.0
 TRIES = 3
 """Times that a call is read before it is recorded in outline: what ends every process that reads it."""
 TURN_SECONDS = 20.0
-"""How long a message waits for one of the shared processes; then a thread reads for a while."""
+"""It says how long a message waits for one of the shared processes; then a thread reads for a while."""
 END_SECONDS = 5.0
 MOST_PIDS = 16
 
@@ -47,11 +47,11 @@ class Manner:
     """Says how calls are read at the moment."""
 
     capture: str = "all"
-    """Which bodies events keep (option ``llm_capture``)."""
+    """It says which bodies events keep (option ``llm_capture``)."""
     prices: Prices = BUNDLED
     """By which costs are told (option ``llm_prices``)."""
     whole: bool = False
-    """Whether the bodies of the events are wanted, too, and not only in their lines."""
+    """It tells whether the bodies of the events are wanted, too, and not only in their lines."""
 
 
 class CannotStart(Exception):

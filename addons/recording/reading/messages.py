@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
     exchange: Exchange
     secrets: list[str]
-    """What must not be in its line, unwrapped: a Secret cannot be pickled."""
+    """It is what must not be in its line, unwrapped: a Secret cannot be pickled."""
 
 
 class Work(NamedTuple):
@@ -53,7 +53,7 @@ class Work(NamedTuple):
 
     capture: str
     prices: str
-    """Which prices they are priced by: a key."""
+    """It says which prices they are priced by: a key."""
     tasks: list[Task]
 
 

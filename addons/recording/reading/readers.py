@@ -34,12 +34,14 @@ from store.spool.segment import parse
 logger = logging.getLogger(__name__)
 
 VARIABLE = "LLMPROXY_READERS"
-"""Of a proxy's environment: the socket of the processes that all proxies of one ``llmproxy serve`` share."""
+"""It is that of a proxy's environment: the socket of the processes that all proxies of one ``llmproxy serve``
+share."""
 THREAD_SECONDS = 60.0
-"""How long a thread reads after processes could not be started; then they are tried again."""
+"""It says how long a thread reads after processes could not be started; then they are tried again."""
 MOST_CALLS = 32
 MOST_BYTES = 4 * 2**20
-"""Of the calls of one message: what is handed over, and not read yet, is no more than this and one call."""
+"""It is that of the calls of one message: what is handed over, and not read yet, is no more than this and one
+call."""
 
 Written = tuple[UsageEvent, bytes]
 """An event, and its line without a number."""
@@ -64,7 +66,7 @@ class ReadingFigures(NamedTuple):
     """Says what a reader is and has done."""
 
     pids: tuple[int, ...] = ()
-    """Of its processes; of shared ones, of those that have read for it."""
+    """It is that of its processes; of shared ones, of those that have read for it."""
     restarts: int = 0
     """Times that one of them ended before its time."""
     outlined: int = 0

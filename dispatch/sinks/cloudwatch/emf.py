@@ -27,7 +27,8 @@ DIMENSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "token": ("Token", ("token_id",)),
     "user": ("User", ("user", "id")),
 }
-"""What may be a dimension: its name in CloudWatch, and where its value is. Never the id of a request."""
+"""It is what may be a dimension: its name in CloudWatch, and where its value is. Never the id of a
+request."""
 DEFAULT_DIMENSIONS = ("project", "model", "endpoint", "outcome")
 MAX_VALUES = 100
 """Distinct values of one dimension in one run of the dispatcher; the others count as OTHER."""

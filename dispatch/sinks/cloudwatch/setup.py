@@ -21,7 +21,7 @@ from dispatch.sinks.cloudwatch.failures import code_of, text_of
 Action = Literal["create", "update", "keep", "delete", "skip"]
 MISSING = frozenset({"ResourceNotFoundException", "ResourceNotFound", "DashboardNotFoundError"})
 UNKNOWN_TO_STAND_INS = frozenset({"", "500", "501", "404", "InternalFailure", "UnknownOperationException"})
-"""What local stand-ins answer for an operation that they don't have."""
+"""It is what local stand-ins answer for an operation that they don't have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,10 @@ class Call:
     left: list[Sequence[LogEvent]]
     rejected: list[Rejected] = field(default_factory=list)
     probed: bool = False
-    """Whether CloudWatch takes another event in that stream: then some of this call's are to blame."""
+    """It tells whether CloudWatch takes another event in that stream: then some of this call's are to
+    blame."""
     answered: bool = False
-    """Whether some of its events were judged one by one; then the call as such is right."""
+    """It tells whether some of its events were judged one by one; then the call as such is right."""
 
     def begin_again(self, events: Sequence[LogEvent]) -> None:
         """Forget what was found out about `events`, of which none was taken."""

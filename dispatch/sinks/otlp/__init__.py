@@ -53,7 +53,7 @@ RESPONSES = {
     "logs": ExportLogsServiceResponse,
 }
 LEVEL = 1
-"""Of compression: the calls of a batch look alike, so more effort gains little."""
+"""It is that of compression: the calls of a batch look alike, so more effort gains little."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ AMBIGUOUS = (CUT_AFTER, HALF_ANSWER, NO_ANSWER)
 
 
 KEPT = ("type", "event_id", "writer", "seq", "outcome")
-"""What an account needs of an event."""
+"""It is what an account needs of an event."""
 
 
 @dataclass

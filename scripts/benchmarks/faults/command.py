@@ -40,7 +40,7 @@ class Course:
         self.damaged: set[str] = set()
         """Events of which a byte was changed on the disk: they are dead letters, if not delivered before."""
         self.bound = 0
-        """How many duplicates there may be."""
+        """It says how many duplicates there may be."""
         self.happened: Counter[str] = Counter()
         self.problems: list[str] = []
         self.clock = 0.0

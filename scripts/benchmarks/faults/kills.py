@@ -31,14 +31,14 @@ from store.tokens.store import TokenStore
 
 VICTIMS = ("proxy", "reader", "pool", "dispatcher")
 LIMITS = {"budgets": {"usd": {"total": "1000000"}}, "budget_mode": "strict", "max_output_tokens": 500}
-"""Of the token: each call is reserved and settled one by one."""
+"""It is that of the token: each call is reserved and settled one by one."""
 WORKERS, LASTING = 2, 10.5
 """Proxies; and the seconds after which what ends is started again at once: a short life makes a pause."""
 POOL, READERS = "addons.recording.reading.pool", 2
-"""What starts the processes that read finished calls, and how many there are for two proxies."""
+"""It is what starts the processes that read finished calls, and how many there are for two proxies."""
 PATIENCE = 120.0
 BAD = ("without_an_event", "with_two_events", "recorded_as_not_sent_but_sent")
-"""What must be empty in an account."""
+"""It is what must be empty in an account."""
 T = TypeVar("T")
 
 

@@ -49,7 +49,7 @@ OUTPUT_LINES = (
     ("output, tool calls", ("chat, tool calls", "Responses, tool calls"), 0.80),
 )
 LEAST = {(False, "input"): 0.97, (True, "input"): 0.92, (False, "output"): 0.92, (True, "output"): 0.80}
-"""Of a family: (with function tools, side)."""
+"""It is that of a family: (with function tools, side)."""
 BY_FAMILY_IN = "input of text, schema and function tools, by family"
 BY_FAMILY_OUT = "output without hidden parts, by family"
 IN_LINES = frozenset(kind for _, group, _ in (*INPUT_LINES, *OUTPUT_LINES) for kind in group)

@@ -50,7 +50,7 @@ class Counted:
     count: Count
     seconds: float
     left_out: str | None
-    """Why it does not count for the requirements."""
+    """It says why it does not count for the requirements."""
 
 
 @dataclass(slots=True)

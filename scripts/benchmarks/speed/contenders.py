@@ -31,7 +31,7 @@ TAP = Path(__file__).with_name("tap.py")
 KEY = "sk-upstream-0123456789"
 START_SECONDS, STOP_SECONDS = 180.0, 60.0
 WRONG_SECONDS = 20.0
-"""How long answers may be errors: some listen before they can serve, and others never do."""
+"""It says how long answers may be errors: some listen before they can serve, and others never do."""
 DIRECT, BARE, BUNDLE = "no proxy", "bare mitmdump", "bundle"
 KINDS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -48,7 +48,7 @@ class Contender:
 
     name: str
     settings: str
-    """What is set, for the reader of the table."""
+    """It is what is set, for the reader of the table."""
     version: str
     command: Sequence[str] = ()
     """Empty: the upstream itself answers."""
@@ -56,7 +56,7 @@ class Contender:
     """Port 0: the one port that its process listens on."""
     environment: Mapping[str, str] = field(default_factory=dict)
     spool: Path | None = None
-    """Of several proxies, which are waited for."""
+    """It is that of several proxies, which are waited for."""
     pinned: bool = True
     """Its own process gets one core; what it starts, and the load, the others."""
 

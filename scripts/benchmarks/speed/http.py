@@ -27,9 +27,9 @@ class Cell:
     """Bytes of a request."""
     rounds: int
     seconds: float
-    """Of each round."""
+    """It is that of each round."""
     keep: bool = True
-    """Whether connections are kept."""
+    """It tells whether connections are kept."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ class Kind:
     name: str
     at_once: int = 0
     wanted: str = ""
-    """What is asked of the upstream."""
+    """It is what is asked of the upstream."""
     stream: bool = False
     prompt: int = 2048
     upload: int = 0

@@ -20,7 +20,7 @@ CONNECTIONS, BODY = 16, 2048
 COUNTED_SECONDS = 3.0
 """Until the tokens of a stream are counted, and what that took is settled."""
 EVENTS, RATE = 40, 2.0
-"""Of a stream that is held open: longer than it takes to open them all."""
+"""It is that of a stream that is held open: longer than it takes to open them all."""
 
 
 @click.command()

@@ -61,7 +61,7 @@ class Session:
     contenders: dict[str, Contender] = field(default_factory=dict)
     """By name: what docs say of each."""
     problems: list[str] = field(default_factory=list)
-    """What could not be measured, and why."""
+    """It is what could not be measured, and why."""
 
     def direct(self) -> Contender:
         return direct(self.port)

@@ -27,7 +27,7 @@ VARIANTS = ("llm_workers=process", "llm_workers=thread")
 READY_SECONDS = 3.0
 """In which what is loaded after the first answer is there."""
 SLOW_SECONDS = 20.0
-"""Of a round: who takes longer is started in the first one only."""
+"""It is that of a round: who takes longer is started in the first one only."""
 
 
 @click.command()

@@ -19,7 +19,7 @@ from scripts.benchmarks.speed.upstream import asking
 
 SENT = re.compile(rb"sent=([0-9.]+)")
 SECONDS = 3.0
-"""How long a stream takes."""
+"""It says how long a stream takes."""
 MOST_RATE, MOST_EVENTS = 50.0, 4000.0
 """Events a second of one stream, and of all: beyond that, a queue would be measured."""
 CODINGS = ("identity", "gzip")

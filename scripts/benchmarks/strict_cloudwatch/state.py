@@ -55,7 +55,7 @@ class Logs:
     """Holds all of it. Not locked: the server lets one call at a time in."""
 
     keep: bool = True
-    """Whether the messages are kept, or only counted (for measurements of a million events)."""
+    """It tells whether the messages are kept, or only counted (for measurements of a million events)."""
     groups: dict[str, Group] = field(default_factory=dict)
     queries: dict[str, dict[str, Any]] = field(default_factory=dict)
 

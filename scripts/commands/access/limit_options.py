@@ -204,10 +204,10 @@ class OneLimit:
         self.limit, self.of = limit, of
         self.help = f"{of.option.help} {limit.help}" if of.only else limit.help
         self.name = f"{of.name}_{limit.name}"
-        """Of the option's value."""
+        """It is that of the option's value."""
         self.flag = of.option.flag + limit.flag.removeprefix("--")
         self.column = self.flag.removeprefix("--").replace("-", "_")
-        """Of a CSV file."""
+        """It is that of a CSV file."""
 
     def option(self) -> Callable[[Any], Any]:
         """Make the option of a command."""

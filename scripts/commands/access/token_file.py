@@ -18,7 +18,7 @@ from store.tokens.models import Token, TokenOrder
 
 COLUMNS = ("project", *(column for way in ways(Token) for column in way.columns))
 BEGINNINGS = tuple(way.beginning for way in ways(Token) if way.beginning)
-"""Of columns that end with a key."""
+"""It is that of columns that end with a key."""
 ADDED = ("id", "token")
 
 

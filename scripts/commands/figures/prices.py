@@ -29,7 +29,7 @@ from store.usage.reports import models_of_calls
 LARGEST = 64 * 2**20
 """Bytes of a list; genai-prices' has about one and a half million."""
 SECONDS = 30.0
-"""How long a server may take."""
+"""It says how long a server may take."""
 FACTOR = Decimal(3)
 """No price may change by more than this factor unless the change is accepted."""
 SHOWN = 20

@@ -17,7 +17,7 @@ from scripts.commands.spool import Moment, _existing
 from scripts.options import Places, places
 
 NOTHING_SENT = {"include_content": False, "include_client": False, "redact": (), "batch_size": 1000}
-"""What `llmproxy dispatch` is told about that which it sends."""
+"""It is what `llmproxy dispatch` is told about that which it sends."""
 SHOWN = ("accepted", "last_seq", "in_spool", "delivered", "waiting", "dead")
 
 

@@ -49,7 +49,7 @@ DROPPABLE = (
     *("output_tokens", "input_tokens", "before_calls", "token_prefix", "approximate", "calls"),
     *("unreported", "lower_bound", "unpriced", "user", "token_name", "project_name"),
 )
-"""The same of usage."""
+"""It is the same of usage."""
 SESSION = "session"
 WITHOUT_SESSIONS = ("since", "until", "period", "top", "sort", "compare", "html")
 """Options that sums of whole sessions don't have."""
@@ -61,7 +61,7 @@ NANO = {
     "saved_usd": "saved_nano_usd",
     "assumed_usd": "assumed_nano_usd",
 }
-"""Where the same stands in a form that can be added."""
+"""It says where the same stands in a form that can be added."""
 SUMMED = [name for name in (*FIGURES, *BEFORE, *NANO.values()) if name not in NANO]
 NAMED = {"project": ("project_name",), "token": ("token_name", "token_prefix", "token_metadata")}
 

@@ -16,9 +16,9 @@ TEMPLATE = "report.html"
 COLOURS = 8
 """Groups that have a colour of their own; the others share the last one."""
 WIDEST = 80
-"""Of a bar, in the plot's units."""
+"""It is that of a bar, in the plot's units."""
 WIDTH, HEIGHT = 960, 260
-"""Of the plot, in its own units."""
+"""It is that of the plot, in its own units."""
 
 
 def write_page(path: Path, answer: Mapping[str, Any], columns: Sequence[str], title: str) -> None:

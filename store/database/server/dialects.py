@@ -24,13 +24,13 @@ class Dialect(Protocol):
 
     driver: str
     extra: str
-    """Of pyproject.toml."""
+    """It is that of pyproject.toml."""
     exists_already: frozenset[Any]
     """Codes of errors: the key is there."""
     try_again: frozenset[Any]
     """Codes of errors that pass, although the connection stands."""
     remedies: Mapping[Any, str]
-    """What to do about errors when the schema is made."""
+    """It is what to do about errors when the schema is made."""
     begin: str
     """A statement."""
     snapshot: Sequence[str]

@@ -35,7 +35,7 @@ class ServerConnection:
         self._open: sqlalchemy.Connection | None = None
         self._in_transaction = False
         self._failed = False
-        """Whether a statement of the transaction failed: PostgreSQL forgets all of it then."""
+        """It tells whether a statement of the transaction failed: PostgreSQL forgets all of it then."""
         self._connect()
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:

@@ -19,7 +19,7 @@ from store.database.sqlite.files import (
 )
 
 TIDY_SECONDS = 0.1
-"""How long a checkpoint waits for readers, while no one else can write."""
+"""It says how long a checkpoint waits for readers, while no one else can write."""
 
 
 class SqliteConnection:

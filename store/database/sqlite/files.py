@@ -15,7 +15,8 @@ from store.database.engine import BUSY_SECONDS
 from store.database.schema import MIGRATIONS, newer, pending
 
 WAL_BYTES = 4 * 2**20
-"""What the write-ahead log is cut down to once it has been taken into the file; it would stay at its peak."""
+"""It is what the write-ahead log is cut down to once it has been taken into the file; it would stay at its
+peak."""
 EXISTS_ALREADY = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
